@@ -1,0 +1,1 @@
+"""Tokenfleet: a Kubernetes operator for fleets of large language models."""

@@ -1,0 +1,88 @@
+"""The names that more than one part of Tokenfleet, or someone outside of it, relies on.
+
+Labels, annotations, ports, paths, headers, metric names and the environment that the controller hands to its children stand
+here once. Standard library only: the controller, the router and the engine all import this module, and the engine imports
+nothing else of ours. Changing a value here is changing an interface; say so in the changelog.
+"""
+
+from typing import Final
+
+# --- The API -----------------------------------------------------------------------------------------------------------
+GROUP: Final = "tokenfleet.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "LLMDeployment"
+PLURAL: Final = "llmdeployments"
+SINGULAR: Final = "llmdeployment"
+SHORT_NAME: Final = "llmd"
+MAX_NAME_LENGTH: Final = 40
+"""Of an LLMDeployment, so that the names of its children, and of their pods, fit into a DNS label."""
+
+FIELD_MANAGER: Final = "tokenfleet-controller"
+"""Of every server-side apply by the controller, children and status alike."""
+
+# --- Labels and annotations ----------------------------------------------------------------------------------------------
+LABEL_DEPLOYMENT: Final = "tokenfleet.dev/deployment"
+"""On every child and pod: the name of the LLMDeployment that it belongs to."""
+LABEL_ROLE: Final = "tokenfleet.dev/role"
+"""On every child and pod: ROLE_ENGINE or ROLE_ROUTER."""
+ROLE_ENGINE: Final = "engine"
+ROLE_ROUTER: Final = "router"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "tokenfleet"
+
+ANNOTATION_APPLIED_HASH: Final = "tokenfleet.dev/applied-hash"
+"""On every child: the hash of what the controller last applied, so that a field we no longer send is noticed."""
+ANNOTATION_DRAINING: Final = "tokenfleet.dev/draining"
+"""On an engine pod: RFC 3339 deadline of its drain. Routers give a pod that carries it (or a deletionTimestamp) nothing new."""
+
+# --- Containers, ports and paths ------------------------------------------------------------------------------------------
+CONTAINER_ENGINE: Final = "engine"
+CONTAINER_ROUTER: Final = "router"
+
+ENGINE_PORT: Final = 8000
+ROUTER_PORT: Final = 8080
+ROUTER_ADMIN_PORT: Final = 9090
+"""/healthz, /readyz and /metrics of the router: a port of their own, so that load cannot block a probe."""
+CONTROLLER_HEALTH_PORT: Final = 8081
+CONTROLLER_METRICS_PORT: Final = 9090
+SERVICE_PORT: Final = 80
+
+PATH_ENGINE_READY: Final = "/ready"
+PATH_ENGINE_LIVE: Final = "/health"
+PATH_ENGINE_DRAIN: Final = "/tokenfleet/drain"
+"""POST, from loopback only: refuse new requests from now on. Answers {"draining": true, "in_flight": n}."""
+PATH_ENGINE_LOAD: Final = "/tokenfleet/load"
+"""GET: {"draining": bool, "in_flight": n}."""
+
+MODEL_MOUNT_PATH: Final = "/models"
+"""Where the model's volume stands, read-only, in an engine pod."""
+TERMINATION_LOG_PATH: Final = "/dev/termination-log"
+"""Where the engine leaves {"reason", "message"} as JSON before it exits with an error of its own."""
+
+# --- Headers -------------------------------------------------------------------------------------------------------------
+HEADER_REQUEST_ID: Final = "x-request-id"
+HEADER_DRAINING: Final = "x-tokenfleet-draining"
+"""On an engine's 503: this replica is going away, and has not begun this request; another may take it."""
+
+# --- Environment of the children --------------------------------------------------------------------------------------------
+ENV_NAMESPACE: Final = "TOKENFLEET_NAMESPACE"
+ENV_DEPLOYMENT: Final = "TOKENFLEET_DEPLOYMENT"
+ENV_DRAIN_SECONDS: Final = "TOKENFLEET_DRAIN_SECONDS"
+
+# --- Reasons that an engine gives for its own exit (status.lastFailure and conditions show them) -------------------------------
+REASON_MODEL_NOT_FOUND: Final = "ModelNotFound"
+REASON_MODEL_INVALID: Final = "ModelInvalid"
+REASON_ENGINE_CONFIG_INVALID: Final = "EngineConfigInvalid"
+REASON_ENGINE_START_FAILED: Final = "EngineStartFailed"
+
+# --- Timing --------------------------------------------------------------------------------------------------------------
+ENGINE_SHUTDOWN_SECONDS: Final = 10
+"""vLLM's --shutdown-timeout: after preStop nothing should be in flight; this is the second net."""
+ENGINE_TEARDOWN_SECONDS: Final = 20
+"""What an engine process may take to free its memory and exit."""
+
+
+def termination_grace_seconds(*, drain_seconds: int) -> int:
+    """terminationGracePeriodSeconds of an engine pod, in seconds: preStop's wait, vLLM's own shutdown, teardown."""
+    return drain_seconds + ENGINE_SHUTDOWN_SECONDS + ENGINE_TEARDOWN_SECONDS

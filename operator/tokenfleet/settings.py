@@ -1,0 +1,107 @@
+"""What the processes of the operator's side read from their environment, each name once.
+
+One frozen dataclass a process, made by `from_environment`. Standard library only, since the router loads it too. A value
+that cannot be used raises InvalidSettings with the variable's name, never a traceback from deep inside.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tokenfleet import contract
+from tokenfleet.errors import InvalidSettings
+
+
+def _text(environment: Mapping[str, str], name: str, default: str | None = None) -> str:
+    value = environment.get(name, "") or default
+    if value is None:
+        raise InvalidSettings(f"{name} is not set. The Helm chart sets it; outside of a pod, export it yourself.")
+    return value
+
+
+def _integer(environment: Mapping[str, str], name: str, default: int, *, low: int, high: int) -> int:
+    text = environment.get(name, "") or str(default)
+    try:
+        value = int(text)
+    except ValueError:
+        raise InvalidSettings(f"{name}={text!r} is not a whole number.") from None
+    if not low <= value <= high:
+        raise InvalidSettings(f"{name}={value} is outside of {low} to {high}.")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """Of the controller's process."""
+
+    operator_image: str
+    """Runs the routers: the image that this very process runs."""
+    engine_image: str
+    """Runs engines on GPUs."""
+    engine_cpu_image: str
+    """Runs engines of `accelerator: cpu`."""
+    image_pull_policy: str
+    own_namespace: str
+    """Where the leader's Lease and the heartbeat Lease live."""
+    identity: str
+    """Who holds the leader's Lease: the pod's name."""
+    watch_namespaces: tuple[str, ...]
+    """Empty: the whole cluster."""
+    resync_seconds: int
+    """Each LLMDeployment is reconciled at least this often, whatever its events."""
+    workers: int
+    """How many LLMDeployments are reconciled at once."""
+    health_port: int
+    metrics_port: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "ControllerSettings":
+        return cls(
+            operator_image=_text(environment, "TOKENFLEET_OPERATOR_IMAGE"),
+            engine_image=_text(environment, "TOKENFLEET_ENGINE_IMAGE"),
+            engine_cpu_image=_text(environment, "TOKENFLEET_ENGINE_CPU_IMAGE"),
+            image_pull_policy=_text(environment, "TOKENFLEET_IMAGE_PULL_POLICY", "IfNotPresent"),
+            own_namespace=_text(environment, contract.ENV_NAMESPACE),
+            identity=_text(environment, "TOKENFLEET_IDENTITY"),
+            watch_namespaces=tuple(n for n in environment.get("TOKENFLEET_WATCH_NAMESPACES", "").split(",") if n),
+            resync_seconds=_integer(environment, "TOKENFLEET_RESYNC_SECONDS", 300, low=1, high=86_400),
+            workers=_integer(environment, "TOKENFLEET_WORKERS", 8, low=1, high=256),
+            health_port=_integer(
+                environment, "TOKENFLEET_HEALTH_PORT", contract.CONTROLLER_HEALTH_PORT, low=1, high=65_535
+            ),
+            metrics_port=_integer(
+                environment, "TOKENFLEET_METRICS_PORT", contract.CONTROLLER_METRICS_PORT, low=1, high=65_535
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSettings:
+    """Of a router's process."""
+
+    namespace: str
+    deployment: str
+    """The LLMDeployment whose engines it routes to."""
+    host: str
+    port: int
+    admin_port: int
+    drain_seconds: int
+    """After SIGTERM: how long running streams may go on."""
+    max_body_bytes: int
+    log_level: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "RouterSettings":
+        return cls(
+            namespace=_text(environment, contract.ENV_NAMESPACE),
+            deployment=_text(environment, contract.ENV_DEPLOYMENT),
+            host=_text(environment, "TOKENFLEET_ROUTER_HOST", "0.0.0.0"),
+            port=_integer(environment, "TOKENFLEET_ROUTER_PORT", contract.ROUTER_PORT, low=0, high=65_535),
+            admin_port=_integer(
+                environment, "TOKENFLEET_ROUTER_ADMIN_PORT", contract.ROUTER_ADMIN_PORT, low=0, high=65_535
+            ),
+            drain_seconds=_integer(environment, contract.ENV_DRAIN_SECONDS, 600, low=0, high=86_400),
+            max_body_bytes=_integer(
+                environment, "TOKENFLEET_ROUTER_MAX_BODY_BYTES", 8 * 1024 * 1024, low=1024, high=1 << 30
+            ),
+            log_level=_text(environment, "TOKENFLEET_LOG_LEVEL", "info"),
+        )
