@@ -1,13 +1,13 @@
 """The names that more than one part of Tokenfleet, or someone outside of it, relies on.
 
-Labels, annotations, ports, paths, headers, metric names and the environment that the controller hands to its children stand
-here once. Standard library only: the controller, the router and the engine all import this module, and the engine imports
-nothing else of ours. Changing a value here is changing an interface; say so in the changelog.
+Labels, annotations, ports, paths, headers, metric names and the environment that the controller hands to its children
+stand here once. Standard library only: the controller, the router and the engine all import this module, and the engine
+imports nothing else of ours. Changing a value here is changing an interface; say so in the changelog.
 """
 
 from typing import Final
 
-# --- The API -----------------------------------------------------------------------------------------------------------
+# --- The API ---------------------------------------------------------------------------------------------
 GROUP: Final = "tokenfleet.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
@@ -21,7 +21,7 @@ MAX_NAME_LENGTH: Final = 40
 FIELD_MANAGER: Final = "tokenfleet-controller"
 """Of every server-side apply by the controller, children and status alike."""
 
-# --- Labels and annotations ----------------------------------------------------------------------------------------------
+# --- Labels and annotations ------------------------------------------------------------------------------
 LABEL_DEPLOYMENT: Final = "tokenfleet.dev/deployment"
 """On every child and pod: the name of the LLMDeployment that it belongs to."""
 LABEL_ROLE: Final = "tokenfleet.dev/role"
@@ -34,9 +34,9 @@ MANAGED_BY: Final = "tokenfleet"
 ANNOTATION_APPLIED_HASH: Final = "tokenfleet.dev/applied-hash"
 """On every child: the hash of what the controller last applied, so that a field we no longer send is noticed."""
 ANNOTATION_DRAINING: Final = "tokenfleet.dev/draining"
-"""On an engine pod: RFC 3339 deadline of its drain. Routers give a pod that carries it (or a deletionTimestamp) nothing new."""
+"""On an engine pod: RFC 3339 deadline of its drain. Routers give a pod that carries it, or is being deleted, nothing new."""
 
-# --- Containers, ports and paths ------------------------------------------------------------------------------------------
+# --- Containers, ports and paths -------------------------------------------------------------------------
 CONTAINER_ENGINE: Final = "engine"
 CONTAINER_ROUTER: Final = "router"
 
@@ -60,23 +60,23 @@ MODEL_MOUNT_PATH: Final = "/models"
 TERMINATION_LOG_PATH: Final = "/dev/termination-log"
 """Where the engine leaves {"reason", "message"} as JSON before it exits with an error of its own."""
 
-# --- Headers -------------------------------------------------------------------------------------------------------------
+# --- Headers ---------------------------------------------------------------------------------------------
 HEADER_REQUEST_ID: Final = "x-request-id"
 HEADER_DRAINING: Final = "x-tokenfleet-draining"
 """On an engine's 503: this replica is going away, and has not begun this request; another may take it."""
 
-# --- Environment of the children --------------------------------------------------------------------------------------------
+# --- Environment of the children -------------------------------------------------------------------------
 ENV_NAMESPACE: Final = "TOKENFLEET_NAMESPACE"
 ENV_DEPLOYMENT: Final = "TOKENFLEET_DEPLOYMENT"
 ENV_DRAIN_SECONDS: Final = "TOKENFLEET_DRAIN_SECONDS"
 
-# --- Reasons that an engine gives for its own exit (status.lastFailure and conditions show them) -------------------------------
+# --- Reasons that an engine gives for its own exit (status.lastFailure and conditions show them) ---------
 REASON_MODEL_NOT_FOUND: Final = "ModelNotFound"
 REASON_MODEL_INVALID: Final = "ModelInvalid"
 REASON_ENGINE_CONFIG_INVALID: Final = "EngineConfigInvalid"
 REASON_ENGINE_START_FAILED: Final = "EngineStartFailed"
 
-# --- Timing --------------------------------------------------------------------------------------------------------------
+# --- Timing ----------------------------------------------------------------------------------------------
 ENGINE_SHUTDOWN_SECONDS: Final = 10
 """vLLM's --shutdown-timeout: after preStop nothing should be in flight; this is the second net."""
 ENGINE_TEARDOWN_SECONDS: Final = 20

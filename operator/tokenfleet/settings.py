@@ -1,7 +1,7 @@
 """What the processes of the operator's side read from their environment, each name once.
 
-One frozen dataclass a process, made by `from_environment`. Standard library only, since the router loads it too. A value
-that cannot be used raises InvalidSettings with the variable's name, never a traceback from deep inside.
+One frozen dataclass a process, made by `from_environment`. Standard library only, since the router loads it too. A
+value that cannot be used raises InvalidSettings with the variable's name, never a traceback from deep inside.
 """
 
 from collections.abc import Mapping

@@ -1,0 +1,89 @@
+"""The conditions of an LLMDeployment, and every reason that they may carry.
+
+A condition is true in one way only, so its positive reason is fixed; `REASONS` is the whole vocabulary, which
+docs/conditions.md publishes (a test compares). Positive polarity throughout: True is good. Ready is True exactly when all the others are.
+"""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from tokenfleet import contract
+
+READY: Final = "Ready"
+SPEC_VALID: Final = "SpecValid"
+ENGINE_READY: Final = "EngineReady"
+ROUTER_READY: Final = "RouterReady"
+
+PARTS: Final = (SPEC_VALID, ENGINE_READY, ROUTER_READY)
+"""What Ready is made of, in the order in which a reader wants to hear of it: the first that is not True explains Ready."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What one check, or all checks of one condition, found."""
+
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+# --- True -----------------------------------------------------------------------------------------------------------
+AS_EXPECTED: Final = "AsExpected"
+
+# --- SpecValid ------------------------------------------------------------------------------------------------------
+INVALID_SPEC: Final = "InvalidSpec"
+UNKNOWN_ACCELERATOR: Final = "UnknownAccelerator"
+NAME_CONFLICT: Final = "NameConflict"
+REJECTED_BY_API_SERVER: Final = "RejectedByAPIServer"
+
+# --- EngineReady ----------------------------------------------------------------------------------------------------
+SCALED_TO_ZERO: Final = "ScaledToZero"
+INSUFFICIENT_GPU: Final = "InsufficientGPU"
+UNSCHEDULABLE: Final = "Unschedulable"
+QUOTA_EXCEEDED: Final = "QuotaExceeded"
+VOLUME_NOT_READY: Final = "VolumeNotReady"
+IMAGE_PULL_FAILED: Final = "ImagePullFailed"
+CONTAINER_CONFIG_INVALID: Final = "ContainerConfigInvalid"
+MODEL_NOT_FOUND: Final = contract.REASON_MODEL_NOT_FOUND
+MODEL_INVALID: Final = contract.REASON_MODEL_INVALID
+ENGINE_CONFIG_INVALID: Final = contract.REASON_ENGINE_CONFIG_INVALID
+ENGINE_START_FAILED: Final = contract.REASON_ENGINE_START_FAILED
+OUT_OF_MEMORY: Final = "OutOfMemory"
+ENGINE_CRASH_LOOPING: Final = "EngineCrashLooping"
+LOADING_MODEL: Final = "LoadingModel"
+ENGINE_UNHEALTHY: Final = "EngineUnhealthy"
+UPDATING: Final = "Updating"
+CREATING: Final = "Creating"
+
+# --- RouterReady ----------------------------------------------------------------------------------------------------
+ROUTER_STARTING: Final = "RouterStarting"
+ROUTER_CRASH_LOOPING: Final = "RouterCrashLooping"
+
+REASONS: Final[dict[str, str]] = {
+    AS_EXPECTED: "All is as the spec says.",
+    INVALID_SPEC: "A field of the spec, or two together, cannot be run. The message names them. What ran before goes on.",
+    UNKNOWN_ACCELERATOR: "`spec.accelerator` names no known class. The message lists the classes that there are.",
+    NAME_CONFLICT: "An object that Tokenfleet needs to create exists and belongs to someone else. It is left as it is: rename "
+    "the LLMDeployment or remove that object.",
+    REJECTED_BY_API_SERVER: "The API server, or an admission webhook or policy, refused an object that Tokenfleet made. The "
+    "message carries its words; mostly `podTemplate` is the cause.",
+    SCALED_TO_ZERO: "`spec.replicas` is 0: no engine runs, on purpose.",
+    INSUFFICIENT_GPU: "No node has enough free GPUs of this class.",
+    UNSCHEDULABLE: "No node fits for another cause than GPUs (memory, CPU, taints, affinity). The message quotes the scheduler.",
+    QUOTA_EXCEEDED: "A ResourceQuota of the namespace forbids the pods.",
+    VOLUME_NOT_READY: "The model's PersistentVolumeClaim does not exist, or is not bound, or does not mount.",
+    IMAGE_PULL_FAILED: "The node cannot pull the engine's image.",
+    CONTAINER_CONFIG_INVALID: "The kubelet cannot create the container: something that `podTemplate` names is missing.",
+    MODEL_NOT_FOUND: "There is no model at `spec.model.source`.",
+    MODEL_INVALID: "The model's files are incomplete, damaged or of an architecture that vLLM does not know.",
+    ENGINE_CONFIG_INVALID: "vLLM refused a flag, from `spec.engine` or its `extraArgs`.",
+    ENGINE_START_FAILED: "vLLM ended before it served. The message has its last lines.",
+    OUT_OF_MEMORY: "The engine was killed for memory: give it more by `podTemplate`, or lower `maxModelLen` or `batching`.",
+    ENGINE_CRASH_LOOPING: "The engine ended again and again for no cause that is known. The message has its last lines.",
+    LOADING_MODEL: "The engine reads the model and warms up.",
+    ENGINE_UNHEALTHY: "The engine served before, and now fails its probe.",
+    UPDATING: "A rollout runs: ready replicas are there, but not all are of the newest spec.",
+    CREATING: "The pods are about to be made.",
+    ROUTER_STARTING: "No router pod is ready yet.",
+    ROUTER_CRASH_LOOPING: "The router's pods end again and again.",
+}

@@ -1,0 +1,174 @@
+"""From the pydantic models to the CustomResourceDefinition, as a structural schema that the API server takes.
+
+`python -m tokenfleet.api.crd` writes it to crds/ and into the Helm chart; a test compares both with what the models say.
+pydantic speaks JSON Schema with $refs, anyOf-null and titles; a structural schema has none of these. Nothing else is
+translated, so a construct that this module does not know fails loudly instead of being dropped.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tokenfleet import contract
+from tokenfleet.api.rules import Rule, Ruled
+from tokenfleet.api.v1alpha1 import NAME_RULE, LLMDeploymentSpec, LLMDeploymentStatus
+
+_KEPT = frozenset(
+    {"type", "description", "default", "enum", "format", "pattern", "properties", "required", "items", "additionalProperties"}
+    | {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
+    | {"x-kubernetes-list-type", "x-kubernetes-list-map-keys"}
+)
+_DROPPED = frozenset({"title", "examples", "$defs"})
+
+
+def schema_of(model: type[Ruled]) -> dict[str, Any]:
+    """The structural schema of `model`, with its rules and those of the models inside."""
+    document = model.model_json_schema(by_alias=True)
+    return _structural(document, document.get("$defs", {}), _rules_by_title(model))
+
+
+def _rules_by_title(model: type[Ruled]) -> dict[str, tuple[Rule, ...]]:
+    """The rules of `model` and of every model that it could hold, by class name, which is pydantic's `title`."""
+    found = {model.__name__: model.rules}
+    for subclass in Ruled.__subclasses__():
+        found[subclass.__name__] = subclass.rules
+    return found
+
+
+def _structural(node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> dict[str, Any]:
+    if "$ref" in node:
+        node = {**definitions[node["$ref"].rpartition("/")[2]], **{k: v for k, v in node.items() if k != "$ref"}}
+    if "anyOf" in node:
+        (present,) = [option for option in node["anyOf"] if option != {"type": "null"}]
+        rest = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
+        return _structural({**present, **rest}, definitions, rules)
+    if unknown := node.keys() - _KEPT - _DROPPED - {"const"}:
+        raise TypeError(f"crd.py cannot translate {sorted(unknown)} of {node.get('title')}")
+    result: dict[str, Any] = {key: value for key, value in node.items() if key in _KEPT}
+    if node.get("type") == "object":
+        result |= _object(node, definitions, rules)
+    if "items" in node:
+        result["items"] = _structural(node["items"], definitions, rules)
+    return result
+
+
+def _object(node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> dict[str, Any]:
+    """What is particular to objects: closed ones get properties and rules, maps of strings a type, and the rest is open."""
+    result: dict[str, Any] = {}
+    if "properties" in node:
+        result["properties"] = {name: _structural(value, definitions, rules) for name, value in node["properties"].items()}
+        if "default" in node:
+            result["default"] = {}  # each field inside brings its own default
+        if own := rules.get(node.get("title", ""), ()):
+            result["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in own]
+        result["additionalProperties"] = None
+    elif node.get("additionalProperties") is True:
+        result["x-kubernetes-preserve-unknown-fields"] = True
+        result["additionalProperties"] = None
+    return result
+
+
+def _without_none(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _without_none(value) for key, value in node.items() if value is not None}
+    return [_without_none(item) for item in node] if isinstance(node, list) else node
+
+
+_COLUMNS = (
+    ("Model", "string", ".spec.model.source", 0, "Where the model's files are."),
+    ("Ready", "string", ".status.ready", 0, "Ready replicas of those wanted."),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0, "Why it is ready, or not."),
+    ("Age", "date", ".metadata.creationTimestamp", 0, "Since its creation."),
+    ("Accelerator", "string", ".spec.accelerator", 1, "What a replica runs on."),
+    ("URL", "string", ".status.url", 1, "Base URL of the API."),
+)
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The CRD, as one would `kubectl apply` it."""
+    schema = {
+        "type": "object",
+        "description": "A large language model, served by a fleet of engines behind a router.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": schema_of(LLMDeploymentSpec) | {"description": "What the user wants."},
+            "status": schema_of(LLMDeploymentStatus) | {"description": "What is: written by the controller alone."},
+        },
+        "x-kubernetes-validations": [{"rule": NAME_RULE.cel, "message": NAME_RULE.message}],
+    }
+    version = {
+        "name": contract.VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": _without_none(schema)},
+        "subresources": {
+            "status": {},
+            "scale": {
+                "specReplicasPath": ".spec.replicas",
+                "statusReplicasPath": ".status.replicas",
+                "labelSelectorPath": ".status.selector",
+            },
+        },
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path, "description": text} | ({"priority": priority} if priority else {})
+            for name, kind, path, priority, text in _COLUMNS
+        ],
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{contract.PLURAL}.{contract.GROUP}"},
+        "spec": {
+            "group": contract.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": contract.KIND,
+                "listKind": f"{contract.KIND}List",
+                "plural": contract.PLURAL,
+                "singular": contract.SINGULAR,
+                "shortNames": [contract.SHORT_NAME],
+                "categories": ["llm", "all"],
+            },
+            "versions": [version],
+        },
+    }
+
+
+HEADER = "# Written by `make crds` from operator/tokenfleet/api; do not edit.\n"
+
+
+def plain_yaml() -> str:
+    """The CRD for `kubectl apply --server-side -f crds/`."""
+    return HEADER + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120)
+
+
+def chart_template() -> str:
+    """The CRD as a template of the Helm chart: installed while crds.enabled, kept at uninstall while crds.keep."""
+    document = custom_resource_definition()
+    document["metadata"]["annotations"] = {"PLACEHOLDER": ""}
+    text = yaml.safe_dump(document, sort_keys=False, width=120)
+    keep = "    {{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n    {{- end }}\n"
+    labels = '  labels:\n    {{- include "tokenfleet.labels" . | nindent 4 }}\n'
+    text = text.replace("  annotations:\n    PLACEHOLDER: ''\n", f"  annotations:\n{keep}{labels}")
+    return f"{{{{- if .Values.crds.enabled }}}}\n{HEADER}{text}{{{{- end }}}}\n"
+
+
+def main() -> None:
+    """Write both files below the repository's root, which is the current directory."""
+    targets = {
+        Path("crds") / f"{contract.PLURAL}.yaml": plain_yaml(),
+        Path("charts/tokenfleet/templates") / "crds.yaml": chart_template(),
+    }
+    for path, text in targets.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        sys.stdout.write(f"wrote {path}\n")
+
+
+if __name__ == "__main__":
+    main()

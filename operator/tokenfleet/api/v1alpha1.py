@@ -1,0 +1,314 @@
+"""The models of tokenfleet.dev/v1alpha1: an LLMDeployment's spec and status.
+
+What a field promises works, or the field is not here. Defaults that will not change with a release stand here, and so in the
+CRD, where `kubectl get -o yaml` shows them; what may change (images, probes, engine flags) is resolved by the controller.
+Every field has a description, which `kubectl explain` shows.
+"""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, ValidationError
+
+from tokenfleet import contract
+from tokenfleet.api.rules import Rule, Ruled
+from tokenfleet.errors import InvalidSpec
+
+_SOURCE = "^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
+_NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_FRACTION = "^(0[.](0[1-9]|[1-9][0-9]?)[0-9]{0,2}|1|1[.]0{1,2})$"
+
+OWNED_FLAGS = (
+    "host",
+    "port",
+    "model",
+    "served-model-name",
+    "middleware",
+    "shutdown-timeout",
+    "tensor-parallel-size",
+    "pipeline-parallel-size",
+    "api-key",
+    "uds",
+)
+"""vLLM's flags that `extraArgs` may not set (nor any `--ssl-*`): the pod around the engine depends on their values."""
+
+_OWNED = f"^--({'|'.join(OWNED_FLAGS)}|ssl-.*)(=.*)?$"
+
+
+class Model(Ruled):
+    """Which model, and where its files are."""
+
+    rules: ClassVar = (
+        Rule(
+            cel=f"self.source.matches('{_SOURCE}')",
+            message="source must be pvc://CLAIM/PATH: a PersistentVolumeClaim of this namespace and the model's folder in it",
+            holds=lambda model: re.match(_SOURCE, model.source) is not None,
+        ),
+        Rule(
+            cel="!self.source.contains('/../') && !self.source.endsWith('/..') && !self.source.contains('/./') && "
+            "!self.source.endsWith('/.')",
+            message="source must not contain '.' or '..' segments; write the path from the root of the claim",
+            holds=lambda model: not {".", ".."} & set(model.source.split("/")),
+        ),
+    )
+
+    source: Annotated[str, Field(max_length=1024)] = Field(
+        description="Where the model's files are: pvc://CLAIM/PATH, a PersistentVolumeClaim of this namespace and the folder "
+        "in it that holds config.json and the safetensors.",
+        examples=["pvc://models/llama-3-8b"],
+    )
+    served_name: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._:/-]*)$")] | None = (
+        Field(
+            default=None,
+            description="The name that requests give as `model`. Default: the LLMDeployment's name.",
+        )
+    )
+
+
+class Parallelism(Ruled):
+    """How one replica is split over GPUs. A replica takes tensor * pipeline of them."""
+
+    tensor: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1,
+        description="GPUs that share each layer (tensor parallelism). Must divide the model's attention heads.",
+    )
+    pipeline: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Groups of layers, each on GPUs of its own (pipeline parallelism)."
+    )
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor * self.pipeline
+
+
+class Batching(Ruled):
+    """vLLM's continuous batching. What is absent is chosen by vLLM for the hardware."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="!has(self.maxNumSeqs) || !has(self.maxNumBatchedTokens) || self.maxNumBatchedTokens >= self.maxNumSeqs",
+            message="maxNumBatchedTokens must be at least maxNumSeqs: every running sequence needs one token a step",
+            holds=lambda batching: (
+                batching.max_num_seqs is None
+                or batching.max_num_batched_tokens is None
+                or batching.max_num_batched_tokens >= batching.max_num_seqs
+            ),
+        ),
+    )
+
+    max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="Sequences that run in one batch at most. Default: vLLM's."
+    )
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=16777216)] | None = Field(
+        default=None, description="Tokens of one step at most, prefill and decode together. Default: vLLM's."
+    )
+    chunked_prefill: bool = Field(
+        default=True,
+        description="Split long prompts into chunks, so that running streams go on while a prompt is read.",
+    )
+
+
+class Engine(Ruled):
+    """How vLLM runs the model."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="self.batching.chunkedPrefill || !has(self.maxModelLen) || !has(self.batching.maxNumBatchedTokens) || "
+            "self.batching.maxNumBatchedTokens >= self.maxModelLen",
+            message="without chunkedPrefill a whole prompt is one step: "
+            "set batching.maxNumBatchedTokens to at least maxModelLen, or turn chunkedPrefill on",
+            holds=lambda engine: (
+                engine.batching.chunked_prefill
+                or engine.max_model_len is None
+                or engine.batching.max_num_batched_tokens is None
+                or engine.batching.max_num_batched_tokens >= engine.max_model_len
+            ),
+        ),
+        Rule(
+            cel=f"!self.extraArgs.exists(argument, argument.replace('_', '-').matches('{_OWNED}'))",
+            message=f"extraArgs must not set --{', --'.join(OWNED_FLAGS)} or --ssl-*: Tokenfleet sets these itself; "
+            "use model, parallelism or drain instead",
+            holds=lambda engine: not any(re.match(_OWNED, flag.replace("_", "-")) for flag in engine.extra_args),
+        ),
+    )
+
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="Type of the weights and activations. auto: as the model's config.json says."
+    )
+    max_model_len: Annotated[int, Field(ge=1, le=16777216)] | None = Field(
+        default=None,
+        description="Tokens of one sequence at most, prompt and answer together. Default: the model's own limit.",
+    )
+    gpu_memory_utilization: Annotated[str, Field(pattern=_FRACTION)] = Field(
+        default="0.90",
+        description="Share of each GPU's memory (on `cpu`: of the node's memory) that vLLM takes for weights, activations "
+        'and KV cache. A decimal in quotes, such as "0.90".',
+    )
+    batching: Batching = Field(default=Batching(), description="Continuous batching.")
+    prefix_caching: bool = Field(
+        default=True,
+        description="Keep the KV blocks of prompts, so that a prompt with the same beginning skips that part.",
+    )
+    extra_args: Annotated[list[Annotated[str, Field(min_length=1, max_length=1024)]], Field(max_length=64)] = Field(
+        default=[], description="More flags for vLLM, one word an item, after those that Tokenfleet sets."
+    )
+
+
+class Router(Ruled):
+    """The router in front of the engines."""
+
+    replicas: Annotated[int, Field(ge=1, le=64)] = Field(default=2, description="Router pods.")
+
+
+class Drain(Ruled):
+    """How replicas say goodbye."""
+
+    timeout_seconds: Annotated[int, Field(ge=1, le=86400)] = Field(
+        default=600,
+        description="How long running requests of a pod that goes away may go on, in seconds. The pod's grace period is "
+        "derived from it.",
+    )
+
+
+class Rollout(Ruled):
+    """How a changed engine replaces the old one."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="self.maxSurge > 0 || self.maxUnavailable > 0",
+            message="maxSurge and maxUnavailable cannot both be 0: a rollout could never begin; "
+            "set maxSurge to 1, or maxUnavailable to 1 where no GPU is spare",
+            holds=lambda rollout: rollout.max_surge > 0 or rollout.max_unavailable > 0,
+        ),
+    )
+
+    max_surge: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=1, description="Replicas above `replicas` while a rollout runs. Each needs GPUs of its own."
+    )
+    max_unavailable: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=0, description="Replicas below `replicas` while a rollout runs."
+    )
+
+
+class TemplateMetadata(Ruled):
+    """More metadata for the engine pods."""
+
+    labels: dict[str, str] = Field(default={}, description="More labels. Those of tokenfleet.dev are Tokenfleet's.")
+    annotations: dict[str, str] = Field(default={}, description="More annotations.")
+
+
+class PodTemplate(Ruled):
+    """Merged last into the engine pods."""
+
+    metadata: TemplateMetadata = Field(default=TemplateMetadata(), description="Labels and annotations.")
+    spec: dict[str, Any] = Field(
+        default={},
+        description="A part of a PodSpec. Lists of named items (containers, env, volumes, volumeMounts, ...) are merged by "
+        "name: the engine's container is called `engine`.",
+    )
+
+
+class LLMDeploymentSpec(Ruled):
+    """What the user wants."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="self.accelerator != 'cpu' || (self.parallelism.tensor == 1 && self.parallelism.pipeline == 1)",
+            message="parallelism needs GPUs: leave tensor and pipeline at 1 on accelerator cpu, or name a GPU class",
+            holds=lambda spec: spec.accelerator != "cpu" or spec.parallelism.gpus == 1,
+        ),
+        Rule(
+            cel="!self.podTemplate.metadata.labels.exists(label, label.startsWith('tokenfleet.dev/'))",
+            message="podTemplate must not set labels of tokenfleet.dev: the routers find the engines by them",
+            holds=lambda spec: not any(label.startswith("tokenfleet.dev/") for label in spec.pod_template.metadata.labels),
+        ),
+    )
+
+    model: Model = Field(description="Which model, and where its files are.")
+    accelerator: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = Field(
+        description="What a replica runs on: `cpu`, `nvidia` (any NVIDIA GPU), or a class such as nvidia-h100-80gb; "
+        "docs/accelerators.md lists them.",
+        examples=["nvidia-h100-80gb"],
+    )
+    parallelism: Parallelism = Field(default=Parallelism(), description="GPUs of one replica.")
+    engine: Engine = Field(default=Engine(), description="How vLLM runs the model.")
+    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(default=1, description="Engine pods. `kubectl scale` sets it.")
+    router: Router = Field(default=Router(), description="The router in front of the engines.")
+    drain: Drain = Field(default=Drain(), description="How replicas say goodbye.")
+    rollout: Rollout = Field(default=Rollout(), description="How a changed engine replaces the old one.")
+    pod_template: PodTemplate = Field(default=PodTemplate(), description="Merged last into the engine pods.")
+
+
+class Condition(Ruled):
+    """One aspect of the state, as the Kubernetes API conventions have it."""
+
+    type: Annotated[str, Field(max_length=316)] = Field(description="Ready, SpecValid, EngineReady or RouterReady.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: Annotated[str, Field(max_length=1024)] = Field(
+        description="Why, as one CamelCase word; docs/conditions.md lists all."
+    )
+    message: Annotated[str, Field(max_length=32768)] = Field(description="Why, in words, with the next step.")
+    observed_generation: Annotated[int, Field(ge=0)] = Field(description="The generation of the spec that this speaks of.")
+    last_transition_time: str = Field(description="When the status last changed.", json_schema_extra={"format": "date-time"})
+
+
+class Failure(Ruled):
+    """The last failure of an engine pod, kept after the pod is gone."""
+
+    pod: str = Field(description="The pod's name.")
+    reason: str = Field(description="Why, as one CamelCase word.")
+    message: str = Field(description="Why, in words, or the last lines of the engine's log.")
+    exit_code: int | None = Field(default=None, description="The exit code of the engine's container, where it exited.")
+    time: str | None = Field(default=None, description="When the container ended.", json_schema_extra={"format": "date-time"})
+
+
+class LLMDeploymentStatus(Ruled):
+    """What is: written by the controller alone."""
+
+    observed_generation: int | None = Field(default=None, description="The generation that this status speaks of.")
+    replicas: int | None = Field(default=None, description="Engine pods that exist, those going away left out.")
+    ready_replicas: int | None = Field(default=None, description="Engine pods that a router can send to.")
+    ready: str | None = Field(default=None, description="readyReplicas/replicas wanted, for people.")
+    selector: str | None = Field(default=None, description="Label selector of the engine pods, for /scale.")
+    url: str | None = Field(default=None, description="Base URL of the OpenAI-compatible API, inside of the cluster.")
+    last_failure: Failure | None = Field(default=None, description="The last failure of an engine pod.")
+    conditions: list[Condition] | None = Field(
+        default=None,
+        description="Ready, and what it is made of: SpecValid, EngineReady, RouterReady.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+
+
+NAME_RULE = Rule(
+    cel=f"self.metadata.name.size() <= {contract.MAX_NAME_LENGTH} && self.metadata.name.matches('{_NAME}')",
+    message=f"metadata.name must begin with a letter, hold only a-z, 0-9 and '-', and have at most "
+    f"{contract.MAX_NAME_LENGTH} characters, so that the names of its Services and pods fit",
+    holds=lambda name: len(name) <= contract.MAX_NAME_LENGTH and re.match(_NAME, name) is not None,
+)
+"""The one rule on the whole object; `holds` takes the name."""
+
+
+def parse_spec(name: str, spec: Any) -> LLMDeploymentSpec:
+    """The spec of the LLMDeployment `name`, checked; raises InvalidSpec with a line for every field that is wrong."""
+    if not NAME_RULE.holds(name):
+        raise InvalidSpec(NAME_RULE.message)
+    try:
+        return LLMDeploymentSpec.model_validate(spec)
+    except ValidationError as error:
+        raise InvalidSpec("; ".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _explain(problem: Any) -> str:
+    """One pydantic problem as `spec.field: what is wrong`."""
+    path = ".".join(["spec", *(str(part) for part in problem["loc"])])
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: no such field; kubectl explain {contract.PLURAL}.{path.rpartition('.')[0]} lists those there are"
+    if problem["type"] == "missing":
+        return f"{path}: required"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict | list | Ruled) else f" (given: {problem['input']!r})"
+    return f"{path}: {message}{given}"
+
+
+__all__ = ["LLMDeploymentSpec", "LLMDeploymentStatus", "parse_spec"]
