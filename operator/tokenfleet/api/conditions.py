@@ -69,7 +69,7 @@ REASONS: Final[dict[str, str]] = {
     "message carries its words; mostly `podTemplate` is the cause.",
     SCALED_TO_ZERO: "`spec.replicas` is 0: no engine runs, on purpose.",
     INSUFFICIENT_GPU: "No node has enough free GPUs of this class.",
-    UNSCHEDULABLE: "No node fits for another cause than GPUs (memory, CPU, taints, affinity). The message quotes the scheduler.",
+    UNSCHEDULABLE: "No node fits for another cause than GPUs (memory, CPU, taints). The message quotes the scheduler.",
     QUOTA_EXCEEDED: "A ResourceQuota of the namespace forbids the pods.",
     VOLUME_NOT_READY: "The model's PersistentVolumeClaim does not exist, or is not bound, or does not mount.",
     IMAGE_PULL_FAILED: "The node cannot pull the engine's image.",
