@@ -1,7 +1,8 @@
 """The conditions of an LLMDeployment, and every reason that they may carry.
 
 A condition is true in one way only, so its positive reason is fixed; `REASONS` is the whole vocabulary, which
-docs/conditions.md publishes (a test compares). Positive polarity throughout: True is good. Ready is True exactly when all the others are.
+docs/conditions.md publishes (a test compares). Positive polarity throughout: True is good. Ready is True exactly when
+all the others are.
 """
 
 from dataclasses import dataclass

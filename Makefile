@@ -1,0 +1,55 @@
+# Everything that one does with this checkout. `make help` lists the targets; none needs another to be called first.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test lint test-unit test-integration e2e cluster-up cluster-down images crds bench-reconcile clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1mmake %-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make the virtual environment .venv with all that development needs
+$(READY): pyproject.toml constraints.txt setup.sh
+	@./setup.sh $(VENV)
+
+demo: setup ## Start a Kubernetes, install Tokenfleet, serve a small model and stream an answer
+	@$(RUN) -m e2e.demo
+
+test: lint test-unit test-integration e2e ## Pass all tests: the quick ones first, then those that need a cluster
+
+lint: setup ## Check style, types and the layers between the packages
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+test-unit: setup ## Tests that need nothing, in less than a minute
+	@$(RUN) -m pytest tests --ignore=tests/integration
+
+test-integration: setup ## Tests on a real API server (etcd and kube-apiserver, built if missing)
+	@$(RUN) -m pytest tests/integration
+
+e2e: setup ## Stories on a whole cluster with real vLLM pods (started if missing)
+	@$(RUN) -m pytest e2e
+
+cluster-up: setup ## Start the local Kubernetes, or look at the one that KUBECONFIG names
+	@$(RUN) -m e2e.cluster up
+
+cluster-down: setup ## Stop the local Kubernetes and leave nothing behind
+	@$(RUN) -m e2e.cluster down
+
+images: setup ## Build the images of operator and engine that are missing
+	@$(RUN) -m e2e.cluster images
+
+crds: setup ## Write crds/ and the chart's CRD from the models in operator/tokenfleet/api
+	@$(RUN) -m tokenfleet.api.crd
+
+bench-reconcile: setup ## Time 1,000 LLMDeployments against a bare client; writes build/bench/reconcile.json
+	@$(RUN) -m e2e.bench.reconcile
+
+clean: setup ## Stop the cluster; delete it, its caches, build/ and .venv
+	@$(RUN) -m e2e.cluster clean
+	@rm -rf build $(VENV)
