@@ -65,6 +65,21 @@ HEADER_REQUEST_ID: Final = "x-request-id"
 HEADER_DRAINING: Final = "x-tokenfleet-draining"
 """On an engine's 503: this replica is going away, and has not begun this request; another may take it."""
 
+# --- Metrics of the router ---------------------------------------------------------------------------------------------------
+METRIC_CLIENT_CONNECTIONS: Final = "llm_router_client_connections"
+METRIC_IN_FLIGHT: Final = "llm_router_in_flight"
+"""Gauge by replica (the pod's name): requests that this router has given to it and that have not ended."""
+METRIC_REPLICAS: Final = "llm_router_replicas"
+"""Gauge by state: routable, draining, unready."""
+METRIC_REQUEST_SECONDS: Final = "llm_router_request_seconds"
+METRIC_REQUESTS: Final = "llm_router_requests"
+"""Counter (exposed with _total) by code (the status that the client got; 499: it left first) and reason."""
+METRIC_RETRIES: Final = "llm_router_retries"
+METRIC_TIME_TO_FIRST_BYTE: Final = "llm_router_time_to_first_byte_seconds"
+METRIC_UPSTREAM_IDLE: Final = "llm_router_upstream_idle_connections"
+METRIC_WATCH_FAILURES: Final = "llm_router_watch_failures"
+METRIC_WATCH_SYNCED: Final = "llm_router_watch_synced"
+
 # --- Environment of the children -------------------------------------------------------------------------
 ENV_NAMESPACE: Final = "TOKENFLEET_NAMESPACE"
 ENV_DEPLOYMENT: Final = "TOKENFLEET_DEPLOYMENT"
@@ -81,8 +96,15 @@ ENGINE_SHUTDOWN_SECONDS: Final = 10
 """vLLM's --shutdown-timeout: after preStop nothing should be in flight; this is the second net."""
 ENGINE_TEARDOWN_SECONDS: Final = 20
 """What an engine process may take to free its memory and exit."""
+ROUTER_LAME_DUCK_SECONDS: Final = 5
+"""After SIGTERM a router still takes new connections for this long, since endpoints take a while to forget it."""
 
 
 def termination_grace_seconds(*, drain_seconds: int) -> int:
     """terminationGracePeriodSeconds of an engine pod, in seconds: preStop's wait, vLLM's own shutdown, teardown."""
     return drain_seconds + ENGINE_SHUTDOWN_SECONDS + ENGINE_TEARDOWN_SECONDS
+
+
+def router_grace_seconds(*, drain_seconds: int) -> int:
+    """terminationGracePeriodSeconds of a router pod, in seconds: lame duck, running streams, and time to exit."""
+    return ROUTER_LAME_DUCK_SECONDS + drain_seconds + 5

@@ -65,13 +65,21 @@ class ControllerSettings:
             watch_namespaces=tuple(n for n in environment.get("TOKENFLEET_WATCH_NAMESPACES", "").split(",") if n),
             resync_seconds=_integer(environment, "TOKENFLEET_RESYNC_SECONDS", 300, low=1, high=86_400),
             workers=_integer(environment, "TOKENFLEET_WORKERS", 8, low=1, high=256),
-            health_port=_integer(
-                environment, "TOKENFLEET_HEALTH_PORT", contract.CONTROLLER_HEALTH_PORT, low=1, high=65_535
-            ),
-            metrics_port=_integer(
-                environment, "TOKENFLEET_METRICS_PORT", contract.CONTROLLER_METRICS_PORT, low=1, high=65_535
-            ),
+            health_port=_integer(environment, "TOKENFLEET_HEALTH_PORT", contract.CONTROLLER_HEALTH_PORT, low=1, high=65_535),
+            metrics_port=_integer(environment, "TOKENFLEET_METRICS_PORT", contract.CONTROLLER_METRICS_PORT, low=1, high=65_535),
         )
+
+
+def _addresses(environment: Mapping[str, str], name: str) -> tuple[tuple[str, int], ...]:
+    addresses = []
+    for text in environment.get(name, "").split(","):
+        if not text.strip():
+            continue
+        host, _, port = text.strip().rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+            raise InvalidSettings(f"{name} has {text.strip()!r}, which is not host:port. Example: 127.0.0.1:8001")
+        addresses.append((host.strip("[]"), int(port)))
+    return tuple(addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,23 +93,38 @@ class RouterSettings:
     port: int
     admin_port: int
     drain_seconds: int
-    """After SIGTERM: how long running streams may go on."""
+    """After SIGTERM and the lame duck: how long running streams may go on."""
+    lame_duck_seconds: int
+    """After SIGTERM: how long new connections are still taken, until every endpoint has forgotten this router."""
+    silence_seconds: int
+    """How long a replica may send nothing, before its first byte or between two, until it counts as dead."""
     max_body_bytes: int
     log_level: str
+    static_replicas: tuple[tuple[str, int], ...] = ()
+    """Where set, these are the replicas, and the Kubernetes API is not asked for anything."""
+    static_model: str = ""
+    """The served model's name that goes with static_replicas."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "RouterSettings":
+        static = _addresses(environment, "TOKENFLEET_ROUTER_STATIC_REPLICAS")
         return cls(
-            namespace=_text(environment, contract.ENV_NAMESPACE),
-            deployment=_text(environment, contract.ENV_DEPLOYMENT),
+            namespace=_text(environment, contract.ENV_NAMESPACE, "static" if static else None),
+            deployment=_text(environment, contract.ENV_DEPLOYMENT, "static" if static else None),
             host=_text(environment, "TOKENFLEET_ROUTER_HOST", "0.0.0.0"),
             port=_integer(environment, "TOKENFLEET_ROUTER_PORT", contract.ROUTER_PORT, low=0, high=65_535),
-            admin_port=_integer(
-                environment, "TOKENFLEET_ROUTER_ADMIN_PORT", contract.ROUTER_ADMIN_PORT, low=0, high=65_535
-            ),
+            admin_port=_integer(environment, "TOKENFLEET_ROUTER_ADMIN_PORT", contract.ROUTER_ADMIN_PORT, low=0, high=65_535),
             drain_seconds=_integer(environment, contract.ENV_DRAIN_SECONDS, 600, low=0, high=86_400),
-            max_body_bytes=_integer(
-                environment, "TOKENFLEET_ROUTER_MAX_BODY_BYTES", 8 * 1024 * 1024, low=1024, high=1 << 30
+            lame_duck_seconds=_integer(
+                environment,
+                "TOKENFLEET_ROUTER_LAME_DUCK_SECONDS",
+                contract.ROUTER_LAME_DUCK_SECONDS,
+                low=0,
+                high=3_600,
             ),
+            silence_seconds=_integer(environment, "TOKENFLEET_ROUTER_SILENCE_SECONDS", 600, low=1, high=86_400),
+            max_body_bytes=_integer(environment, "TOKENFLEET_ROUTER_MAX_BODY_BYTES", 8 * 1024 * 1024, low=1024, high=1 << 30),
             log_level=_text(environment, "TOKENFLEET_LOG_LEVEL", "info"),
+            static_replicas=static,
+            static_model=_text(environment, "TOKENFLEET_ROUTER_STATIC_MODEL") if static else "",
         )
