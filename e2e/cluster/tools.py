@@ -5,18 +5,16 @@ a hash of all that goes in, so a second checkout finds them and a changed versio
 programs asked for are compiled.
 """
 
-import fcntl
 import functools
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from e2e.cluster import go, paths
+from e2e.cluster import go, locks, paths
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import Step, step
 
@@ -71,7 +69,7 @@ def ensure(*names: str) -> None:
     """Build those of the programs that are missing; safe to call from several processes at once."""
     for module in MODULES:
         if _missing(module, names):
-            with _locked(_directory(module)):  # another process may have built them while we waited
+            with locks.held(_directory(module) / ".lock"):  # another process may have built them while we waited
                 if missing := _missing(module, names):
                     _build(module, missing)
 
@@ -92,14 +90,6 @@ def _key(folder: str) -> str:
 
 def _missing(module: Module, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if name in module.packages and not (_directory(module) / name).is_file()]
-
-
-@contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _build(module: Module, names: list[str]) -> None:

@@ -1,0 +1,72 @@
+"""Who listens on which port: so that a port that is taken is named together with the program that has it."""
+
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from e2e.cluster import cgroups
+from e2e.cluster.errors import ClusterError
+from e2e.cluster.processes import wait_until
+
+_LISTEN: Final = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    pid: int | None
+    name: str
+
+    def __str__(self) -> str:
+        return self.name if self.pid is None else f"{self.name} (process {self.pid})"
+
+
+def listeners(wanted: set[int]) -> dict[int, Holder]:
+    """Those of the ports that somebody listens on, over TCP, on any address."""
+    inodes: dict[str, int] = {}
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        if table.is_file():
+            inodes |= {inode: port for inode, port in listening(table.read_text()) if port in wanted}
+    if not inodes:
+        return {}
+    owners = _owners(set(inodes))
+    return {port: owners.get(inode, Holder(None, "another program")) for inode, port in inodes.items()}
+
+
+def listening(table: str) -> list[tuple[str, int]]:
+    """Inode and port of each listening socket in a table of /proc/net."""
+    rows = (line.split() for line in table.splitlines()[1:])
+    return [(row[9], int(row[1].rpartition(":")[2], 16)) for row in rows if row[3] == _LISTEN]
+
+
+def claim(names: Mapping[int, str]) -> None:
+    """Make sure that nobody else has these ports. A process of ours that nobody remembers is ended."""
+    taken = listeners(set(names))
+    orphans = {holder.pid for holder in taken.values() if holder.pid is not None} & cgroups.members()
+    for pid in orphans:
+        os.kill(pid, signal.SIGKILL)
+    if orphans:
+        wait_until(lambda: not cgroups.members() & orphans, seconds=5.0)
+        taken = listeners(set(names))
+    if taken:
+        lines = "; ".join(f"{port} ({names[port]}) by {holder}" for port, holder in sorted(taken.items()))
+        raise ClusterError(f"ports that the cluster needs are taken: {lines}: end that program first.")
+
+
+def _owners(inodes: set[str]) -> dict[str, Holder]:
+    owners: dict[str, Holder] = {}
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            links = [str(file.readlink()) for file in (process / "fd").iterdir()]
+        except OSError:  # gone meanwhile, or not ours to look into
+            continue
+        for link in links:
+            if link in wanted:
+                name = (process / "comm").read_text().strip()
+                owners[wanted[link]] = Holder(int(process.name), name)
+    return owners
