@@ -1,0 +1,95 @@
+{{/* The chart's name, as labels carry it. */}}
+{{- define "tokenfleet.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The name of every object of the release: the release's, with the chart's name unless it is in there already. */}}
+{{- define "tokenfleet.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "tokenfleet.name" . -}}
+{{- ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 53 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What selects the controller's pods: never changes between versions. */}}
+{{- define "tokenfleet.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "tokenfleet.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: controller
+{{- end -}}
+
+{{/* On every object. The chart's own win over the user's. */}}
+{{- define "tokenfleet.labels" -}}
+{{- $labels := dict
+  "app.kubernetes.io/name" (include "tokenfleet.name" .)
+  "app.kubernetes.io/instance" .Release.Name
+  "app.kubernetes.io/version" (.Chart.AppVersion | replace "+" "_")
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/part-of" "tokenfleet"
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- toYaml (merge $labels .Values.commonLabels) -}}
+{{- end -}}
+
+{{/* metadata of an object: pass (dict "root" $ "name" NAME), and "labels" or "annotations" of its own where it has some. */}}
+{{- define "tokenfleet.metadata" -}}
+name: {{ .name }}
+labels:
+  {{- toYaml (merge (include "tokenfleet.labels" .root | fromYaml) (default dict .labels)) | nindent 2 }}
+{{- with merge (deepCopy (default dict .annotations)) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "tokenfleet.serviceAccountName" -}}
+{{- default (ternary (include "tokenfleet.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end -}}
+
+{{/* Of the controller, and so of the routers. */}}
+{{- define "tokenfleet.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ default $.Chart.AppVersion .tag }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What the controller may do where it watches. */}}
+{{- define "tokenfleet.rules" -}}
+- apiGroups: [tokenfleet.dev]
+  resources: [llmdeployments]
+  verbs: [get, list, watch]
+- apiGroups: [tokenfleet.dev]
+  resources: [llmdeployments/status]
+  verbs: [get, patch]
+# Children name their LLMDeployment as the owner that their deletion blocks; some clusters ask for this right then.
+- apiGroups: [tokenfleet.dev]
+  resources: [llmdeployments/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services, serviceaccounts]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
+  verbs: [get, list, watch, create, patch, delete]
+# The API server lets nobody grant more than they hold: a router's Role is a part of these rules.
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [roles, rolebindings]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
