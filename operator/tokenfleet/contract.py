@@ -90,6 +90,9 @@ REASON_MODEL_NOT_FOUND: Final = "ModelNotFound"
 REASON_MODEL_INVALID: Final = "ModelInvalid"
 REASON_ENGINE_CONFIG_INVALID: Final = "EngineConfigInvalid"
 REASON_ENGINE_START_FAILED: Final = "EngineStartFailed"
+REASON_ENGINE_CRASHED: Final = "EngineCrashed"
+"""It served, and then ended by itself."""
+REASON_OUT_OF_MEMORY: Final = "OutOfMemory"
 
 # --- Timing ----------------------------------------------------------------------------------------------
 ENGINE_SHUTDOWN_SECONDS: Final = 10

@@ -1,0 +1,92 @@
+"""Reads why vLLM ended from its last lines and exit code: an ordered table of its words, the first that fits decides.
+
+The lines are vLLM's and may change with a release; what no row knows is EngineStartFailed with the last error as it stands,
+so a change costs a better reason, never the message. Must not guess: each row is a sentence that vLLM or torch prints.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from tokenfleet import contract
+from tokenfleet_engine.failures import EngineFailure
+
+_PREFIX: Final = re.compile(
+    r"^(?:\([^)]*pid=\d+\)\s*)*(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\s+\[[^\]]*\]\s*)?"
+)
+"""What vLLM's logger puts before a line: process, level, time, source."""
+_ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt)\b\s*:?\s*(?P<text>.*)$")
+_FOLLOWS: Final = ("Engine core initialization failed", "WorkerProc initialization failed", "See root cause above")
+"""Errors that only say that another one came before."""
+
+_OUT_OF_MEMORY: Final = "Give the pod more memory (podTemplate), or lower maxModelLen or batching.maxNumSeqs."
+_FLAGS: Final = "Change spec.engine or its extraArgs."
+
+
+@dataclass(frozen=True, slots=True)
+class Symptom:
+    words: re.Pattern[str]
+    reason: str
+    advice: str = ""
+
+
+SYMPTOMS: Final = (
+    Symptom(
+        re.compile(r"error: (unrecognized arguments|argument |ambiguous option)"),
+        contract.REASON_ENGINE_CONFIG_INVALID, _FLAGS,
+    ),
+    Symptom(
+        re.compile(r"(CUDA|HIP) out of memory|OutOfMemoryError|can't allocate memory|Cannot allocate memory|MemoryError"),
+        contract.REASON_OUT_OF_MEMORY, _OUT_OF_MEMORY,
+    ),
+    Symptom(
+        re.compile(r"KV cache is needed, which is larger|No available memory for the cache|is less than (desired|requested)"),
+        contract.REASON_OUT_OF_MEMORY, _OUT_OF_MEMORY,
+    ),
+    Symptom(
+        re.compile(r"Insufficient space in /dev/shm"),
+        contract.REASON_ENGINE_CONFIG_INVALID, "Enlarge the volume at /dev/shm.",
+    ),
+    Symptom(
+        re.compile(r"Model architectures .* (are not supported|failed to be inspected)|does not recognize this architecture"),
+        contract.REASON_MODEL_INVALID, "This vLLM does not know the model: choose another, or a newer engine image.",
+    ),
+    Symptom(
+        re.compile(r"SafetensorError|HeaderTooLarge|Error while deserializing header|size mismatch for|Error\(s\) in loading"),
+        contract.REASON_MODEL_INVALID, "Copy the model's files anew.",
+    ),
+    Symptom(
+        re.compile(r"max_model_len|maximum model length"),
+        contract.REASON_ENGINE_CONFIG_INVALID, _FLAGS,
+    ),
+    Symptom(
+        re.compile(r"validation errors? for \w*Config\b|validation errors? for EngineArgs"),
+        contract.REASON_ENGINE_CONFIG_INVALID, _FLAGS,
+    ),
+)  # fmt: skip
+
+
+def explain(lines: Iterable[str], *, status: int, served: bool, oom_kills: int) -> EngineFailure:
+    """Of an engine that ended by itself. `status` is as subprocess has it: negative for a signal."""
+    plain = [_PREFIX.sub("", line.rstrip()) for line in lines]
+    if oom_kills > 0:
+        return EngineFailure(
+            contract.REASON_OUT_OF_MEMORY, f"The kernel killed the engine at the pod's memory limit. {_OUT_OF_MEMORY}"
+        )
+    cause = _cause(plain)
+    for symptom in SYMPTOMS:
+        if match := next((line for line in reversed(plain) if symptom.words.search(line)), None):
+            return EngineFailure(symptom.reason, f"vLLM: {match.strip()} {symptom.advice}".strip())
+    ending = f"by signal {-status}" if status < 0 else f"with exit code {status}"
+    if served:
+        return EngineFailure(contract.REASON_ENGINE_CRASHED, f"vLLM ended {ending} while it served. {cause}".strip())
+    return EngineFailure(contract.REASON_ENGINE_START_FAILED, f"vLLM ended {ending} before it served. {cause}".strip())
+
+
+def _cause(plain: Sequence[str]) -> str:
+    """The last error that is a cause of its own, else the last lines."""
+    errors = [line for line in plain if _ERROR.match(line) and not any(words in line for words in _FOLLOWS)]
+    if errors:
+        return errors[-1]
+    return " ⏎ ".join(line for line in plain[-3:] if line)
