@@ -1,0 +1,38 @@
+"""How a test or the demo reaches a router from outside of the pods.
+
+On the local cluster a Service's address is reachable from the host, so requests go the way that pods' requests go. On a
+cluster of the user's they go through `kubectl port-forward`.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from e2e.cluster import paths
+from e2e.kubectl import Kubectl, KubectlError
+
+
+@contextmanager
+def base_url(kubectl: Kubectl, service: str) -> Iterator[str]:
+    """http://ADDRESS:PORT of port 80 of `service`, as long as the context lasts."""
+    if paths.user_kubeconfig() is None:
+        body = kubectl.get("service", service)
+        if body is None:
+            raise KubectlError(f"there is no Service {kubectl.namespace}/{service}")
+        yield f"http://{body['spec']['clusterIP']}:{body['spec']['ports'][0]['port']}"
+        return
+    with subprocess.Popen(
+        kubectl.command("port-forward", f"service/{service}", ":80"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if (found := re.search(r"127\.0\.0\.1:(\d+)", line)) is None:
+                raise KubectlError(f"kubectl port-forward service/{service}: {line.strip()}")
+            yield f"http://127.0.0.1:{found[1]}"
+        finally:
+            process.terminate()
