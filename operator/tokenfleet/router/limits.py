@@ -1,0 +1,45 @@
+"""How much and how long the router waits for anything outside of itself, each figure once.
+
+Seconds are checked by the wheel of deadlines.py, so each may end up to one of its turns late. What an operator may want
+to change comes from RouterSettings; the rest are defaults that tests shrink.
+"""
+
+from dataclasses import dataclass
+
+from tokenfleet.settings import RouterSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Of one router."""
+
+    head_bytes: int = 32 * 1024
+    body_bytes: int = 8 * 1024 * 1024
+    pipelined_bytes: int = 64 * 1024
+    """What a client may send behind a request that still runs; beyond it we stop reading."""
+    write_buffer_bytes: int = 64 * 1024
+    """Of unsent answer per client, above which its replica is no longer read."""
+    linger_bytes: int = 4 * 1024 * 1024
+    """What is read and thrown away after a refusal, so that its answer is not lost in a reset."""
+
+    head_seconds: float = 10.0
+    """From a request's first byte (or a connection's start) to the end of its head."""
+    body_seconds: float = 60.0
+    idle_seconds: float = 75.0
+    """Between two requests of a client."""
+    stall_seconds: float = 60.0
+    """A client that takes none of its answer."""
+    linger_seconds: float = 2.0
+    connect_seconds: float = 3.0
+    silence_seconds: float = 600.0
+    """A replica that sends nothing, before its first byte or between two."""
+    upstream_idle_seconds: float = 4.0
+    """Below uvicorn's five, so that we close a spare connection before the replica does."""
+
+    losses: int = 3
+    """How many times one request may have been sent and its replica lost before an answer, stale connections included.
+    Beyond it the request itself may be what kills replicas, so it is not given to the next one."""
+
+    @classmethod
+    def of(cls, settings: RouterSettings) -> "Limits":
+        return cls(body_bytes=settings.max_body_bytes, silence_seconds=settings.silence_seconds)

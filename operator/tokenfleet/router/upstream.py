@@ -1,0 +1,241 @@
+"""The replicas' side of the wire: one connection, and the spare ones kept for the next request.
+
+A connection serves one exchange at a time. It tells its `Receiver` what comes, synchronously, from its protocol callbacks:
+no task, no queue, no await per request or chunk. When an answer ends cleanly the connection goes back to the spare ones
+before its receiver hears of it. Whoever abandons an exchange aborts the connection, which is what stops the engine.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+from tokenfleet.router import heads
+from tokenfleet.router.answer import Answer, InvalidAnswer, parse
+from tokenfleet.router.deadlines import NEVER, Deadlines
+from tokenfleet.router.flow import Flow
+from tokenfleet.router.framing import Body, ChunkedBody, FramingError, LengthBody
+from tokenfleet.router.limits import Limits
+from tokenfleet.router.replicas import Replica
+
+_MAX_SPARE: Final = 512
+"""Per replica."""
+
+
+class Receiver(Protocol):
+    """Who gets an answer. Each of these may call back into the connection, even abort it."""
+
+    def answered(self, answer: Answer) -> None:
+        """The head has come. `received` follows, unless the connection was aborted in here."""
+
+    def received(self, payload: bytes, *, complete: bool) -> None:
+        """More of the body (perhaps nothing), and whether that was all."""
+
+    def lost(self, why: str) -> None:
+        """The connection ended before the answer did."""
+
+    def silent(self) -> None:
+        """Nothing came for too long; the connection is aborted."""
+
+    def invalid(self, why: str) -> None:
+        """What came is not HTTP; the connection is aborted."""
+
+
+class Upstream(asyncio.Protocol):
+    """One connection to one replica."""
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_buffer",
+        "_limits",
+        "_pool",
+        "_receiver",
+        "_transport",
+        "deadline",
+        "flow",
+        "replica",
+        "reused",
+    )
+
+    _transport: asyncio.Transport
+    flow: Flow
+
+    def __init__(self, replica: Replica, pool: "Upstreams") -> None:
+        self.replica = replica
+        self.reused = False
+        self.deadline = NEVER
+        self._pool = pool
+        self._limits = pool.limits
+        self._receiver: Receiver | None = None
+        self._answer: Answer | None = None
+        self._body: Body | None = None
+        self._buffer = b""
+
+    # --- Verbs of an exchange
+
+    def send(self, receiver: Receiver, head: bytes, body: bytes) -> None:
+        """Begin an exchange."""
+        self._receiver = receiver
+        self._answer = self._body = None
+        self.deadline = self._pool.deadlines.after(self._limits.silence_seconds)
+        self._transport.writelines((head, body))
+
+    def pause_reading(self) -> None:
+        """The client is full. While it is, this replica's silence is no fault of its own."""
+        self.flow.pause_reading()
+        self.deadline = NEVER
+
+    def resume_reading(self) -> None:
+        self.flow.resume_reading()
+        if self._receiver is not None:
+            self.deadline = self._pool.deadlines.after(self._limits.silence_seconds)
+
+    def abort(self) -> None:
+        """End it now; the receiver hears nothing more."""
+        self._receiver = None
+        self.deadline = NEVER
+        self._transport.abort()
+
+    @property
+    def closed(self) -> bool:
+        return self._transport.is_closing()
+
+    # --- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._transport = transport
+        self.flow = Flow(transport)
+        self.deadline = self._pool.deadlines.after(self._limits.upstream_idle_seconds)
+        self._pool.deadlines.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._receiver is None:
+            self.abort()
+            return
+        try:
+            if self._answer is None:
+                self._read_head(data)
+            else:
+                self._read_body(data)
+        except (InvalidAnswer, FramingError) as error:
+            receiver = self._receiver
+            self.abort()
+            if receiver is not None:
+                receiver.invalid(str(error))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.deadlines.discard(self)
+        self._pool.forget(self)
+        receiver, self._receiver = self._receiver, None
+        if receiver is not None:
+            receiver.lost("closed the connection" if exc is None else f"broke the connection ({exc})")
+
+    def expire(self) -> None:
+        receiver = self._receiver
+        self.abort()
+        if receiver is not None:
+            receiver.silent()
+
+    # --- Reading an answer
+
+    def _read_head(self, data: bytes) -> None:
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        while True:
+            end = data.find(heads.END) + 4
+            if end < 4:
+                if len(data) > self._limits.head_bytes:
+                    raise InvalidAnswer("its head is too large")
+                self._buffer = data
+                return
+            answer = parse(data[:end])
+            data = data[end:]
+            if answer.status >= 200:
+                break
+            if answer.status == 101:
+                raise InvalidAnswer("it switches protocols")
+        receiver = self._receiver
+        assert receiver is not None
+        self._answer = answer
+        self._body = ChunkedBody() if answer.length is None else LengthBody(answer.length)
+        receiver.answered(answer)
+        if self._receiver is not None:
+            self._read_body(data)
+
+    def _read_body(self, data: bytes) -> None:
+        body, answer, receiver = self._body, self._answer, self._receiver
+        assert body is not None and answer is not None and receiver is not None
+        payload = body.feed(data) if data else b""
+        if not body.complete:
+            self.deadline = self._pool.deadlines.after(self._limits.silence_seconds)
+            receiver.received(payload, complete=False)
+            return
+        self._receiver = None
+        if answer.keep_alive and not body.excess:
+            self.flow.resume_reading()
+            self._pool.keep(self)
+        else:
+            self.abort()
+        receiver.received(payload, complete=True)
+
+
+class Upstreams:
+    """Connections to all replicas."""
+
+    __slots__ = ("_spare", "deadlines", "limits")
+
+    def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
+        self.limits = limits
+        self.deadlines = deadlines
+        self._spare: dict[Replica, list[Upstream]] = {}
+
+    def take(self, replica: Replica) -> Upstream | None:
+        """A spare connection, the one used last, or None."""
+        spare = self._spare.get(replica)
+        while spare:
+            connection = spare.pop()
+            if not connection.closed:
+                connection.reused = True
+                return connection
+        return None
+
+    async def connect(self, replica: Replica) -> Upstream:
+        """A new connection. OSError (TimeoutError is one) where there is none."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.limits.connect_seconds):
+            _, connection = await loop.create_connection(lambda: Upstream(replica, self), replica.seen.host, replica.seen.port)
+        return connection
+
+    def keep(self, connection: Upstream) -> None:
+        """Its exchange has ended well: another may have it."""
+        spare = self._spare.setdefault(connection.replica, [])
+        if len(spare) >= _MAX_SPARE or connection.closed:
+            connection.abort()
+            return
+        connection.deadline = self.deadlines.after(self.limits.upstream_idle_seconds)
+        spare.append(connection)
+
+    def forget(self, connection: Upstream) -> None:
+        """It has ended."""
+        spare = self._spare.get(connection.replica)
+        if spare is None:
+            return
+        if connection in spare:
+            spare.remove(connection)
+        if not spare:
+            del self._spare[connection.replica]
+
+    def close(self) -> None:
+        """End all spare connections."""
+        for spare in list(self._spare.values()):
+            for connection in list(spare):
+                connection.abort()
+
+    def idle(self, replica: Replica) -> int:
+        return len(self._spare.get(replica, ()))
+
+    def idle_total(self) -> int:
+        return sum(len(spare) for spare in self._spare.values())
