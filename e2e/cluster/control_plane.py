@@ -10,20 +10,16 @@ root, and ends with the process that started it. The cluster runs the same comma
 
 import shutil
 import socket
-import ssl
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import httpx
-
 from e2e.cluster import certificates, kubeconfigs, paths, tools
+from e2e.cluster.api import Api
 from e2e.cluster.certificates import Authority
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.processes import Child, Command, Leash, last_lines
+from e2e.cluster.processes import Child, Command, Leash, last_lines, wait_until
 
 SERVICE_ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
 READY_SECONDS: Final = 60.0
@@ -144,26 +140,6 @@ def prepare(layout: Layout) -> None:
         layout.audit_policy.write_text(_AUDIT_POLICY)
 
 
-class Readiness:
-    """Asks an API server whether it is ready, as its administrator."""
-
-    def __init__(self, layout: Layout) -> None:
-        context = ssl.create_default_context(cafile=layout.authority.certificate)
-        pair = layout.authority.pair("admin")
-        context.load_cert_chain(pair.certificate, pair.key)
-        self._client = httpx.Client(verify=context, trust_env=False, timeout=2.0)
-        self._url = f"{layout.server}/readyz"
-
-    def __call__(self) -> bool:
-        try:
-            return self._client.get(self._url).status_code == httpx.codes.OK
-        except httpx.HTTPError:
-            return False
-
-    def close(self) -> None:
-        self._client.close()
-
-
 @dataclass(slots=True)
 class ControlPlane:
     """A running etcd and kube-apiserver; `stop`, or the end of the `with`, leaves neither processes nor files."""
@@ -260,21 +236,17 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
-def _await_ready(layout: Layout, *children: Child, clock: Callable[[], float] = time.monotonic) -> None:
-    ready, deadline = Readiness(layout), clock() + READY_SECONDS
-    try:
-        while not ready():
-            for child in children:
-                if not child.running():
-                    raise _failure(child)
-            if clock() > deadline:
-                raise ClusterError(
-                    f"the API server was not ready after {READY_SECONDS:.0f} s; its last lines ({children[-1].log}):\n"
-                    f"{last_lines(children[-1].log)}"
-                )
-            time.sleep(0.05)
-    finally:
-        ready.close()
+def _await_ready(layout: Layout, *children: Child) -> None:
+    with Api(layout.server, layout.authority) as api:
+        wait_until(lambda: api.ready() or not all(child.running() for child in children), seconds=READY_SECONDS)
+        for child in children:
+            if not child.running():
+                raise _failure(child)
+        if not api.ready():
+            raise ClusterError(
+                f"the API server was not ready after {READY_SECONDS:.0f} s; its last lines ({children[-1].log}):\n"
+                f"{last_lines(children[-1].log)}"
+            )
 
 
 def _failure(child: Child) -> ClusterError:

@@ -27,6 +27,19 @@ DNS_PORT: Final = 28053
 DNS_HEALTH_PORT: Final = 28080
 REGISTRY_PORT: Final = 28500
 
+PORTS_OF: Final = {
+    "etcd": (ETCD_PORT, ETCD_PEER_PORT),
+    "kube-apiserver": (APISERVER_PORT,),
+    "kube-controller-manager": (CONTROLLER_MANAGER_PORT,),
+    "kube-scheduler": (SCHEDULER_PORT,),
+    "kubelet": (KUBELET_PORT, KUBELET_HEALTH_PORT),
+    "kube-proxy": (PROXY_HEALTH_PORT, PROXY_METRICS_PORT),
+    "coredns": (DNS_PORT, DNS_HEALTH_PORT),
+    "registry": (REGISTRY_PORT,),
+}
+OWNED: Final = ("cluster", "cluster.lock", "go", "registry", "registry.lock", "tools")
+"""What is ours in the cache, and goes with `clean`; the directory may be one that holds other things too."""
+
 
 def cache() -> Path:
     if own := os.environ.get("TOKENFLEET_CACHE"):

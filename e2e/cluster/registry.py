@@ -7,14 +7,13 @@ The cluster's containerd pulls from it, so that only changed layers move. Whoeve
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 
-from e2e.cluster import cgroups, locks, packages, paths, ports
+from e2e.cluster import cgroups, daemons, locks, packages, paths, ports
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.processes import Command, Daemon, last_lines, wait_until
+from e2e.cluster.processes import Command, Daemon
 
 
 def address() -> str:
@@ -36,7 +35,7 @@ def start() -> None:
         ports.claim({paths.REGISTRY_PORT: "the image registry"})
         cgroups.ensure()
         own.start()
-        await_answer(own, answers, seconds=10)
+        daemons.await_ready(own, answers, seconds=10)
 
 
 def answers() -> bool:
@@ -46,17 +45,9 @@ def answers() -> bool:
         return False
 
 
-def await_answer(own: Daemon, ready: Callable[[], bool], *, seconds: float) -> None:
-    """Wait for a daemon that was just started; its end, or silence, is told with its last lines."""
-    if wait_until(lambda: ready() or not own.running(), seconds=seconds) and own.running():
-        return
-    what = "does not answer" if own.running() else "ended"
-    raise ClusterError(f"{own.command.name} {what}; its last lines ({own.log}):\n{last_lines(own.log)}")
-
-
 def daemon() -> Daemon:
     command = Command("registry", (packages.program("docker-registry"), "serve", str(_config())), files=(_config(),))
-    return Daemon(command, paths.state() / "registry.json", paths.logs() / "registry.log", cgroups.procs())
+    return daemons.own(command)
 
 
 def _config() -> Path:
