@@ -1,8 +1,8 @@
 """The conditions of an LLMDeployment, and every reason that they may carry.
 
-A condition is true in one way only, so its positive reason is fixed; `REASONS` is the whole vocabulary, which
-docs/conditions.md publishes (a test compares). Positive polarity throughout: True is good. Ready is True exactly when
-all the others are.
+Positive polarity throughout: True is good. EngineReady and RouterReady are True while at least one replica can be sent to, and
+their reason still tells what keeps the rest; Ready is True exactly when all the others are, and tells what they tell.
+`REASONS` is the whole vocabulary, which docs/conditions.md publishes (a test compares).
 """
 
 from dataclasses import dataclass
@@ -49,7 +49,8 @@ MODEL_NOT_FOUND: Final = contract.REASON_MODEL_NOT_FOUND
 MODEL_INVALID: Final = contract.REASON_MODEL_INVALID
 ENGINE_CONFIG_INVALID: Final = contract.REASON_ENGINE_CONFIG_INVALID
 ENGINE_START_FAILED: Final = contract.REASON_ENGINE_START_FAILED
-OUT_OF_MEMORY: Final = "OutOfMemory"
+OUT_OF_MEMORY: Final = contract.REASON_OUT_OF_MEMORY
+ENGINE_CRASHED: Final = contract.REASON_ENGINE_CRASHED
 ENGINE_CRASH_LOOPING: Final = "EngineCrashLooping"
 LOADING_MODEL: Final = "LoadingModel"
 ENGINE_UNHEALTHY: Final = "EngineUnhealthy"
@@ -80,6 +81,7 @@ REASONS: Final[dict[str, str]] = {
     ENGINE_CONFIG_INVALID: "vLLM refused a flag, from `spec.engine` or its `extraArgs`.",
     ENGINE_START_FAILED: "vLLM ended before it served. The message has its last lines.",
     OUT_OF_MEMORY: "The engine was killed for memory: give it more by `podTemplate`, or lower `maxModelLen` or `batching`.",
+    ENGINE_CRASHED: "The engine ended by itself, and is started again. The message has its last lines.",
     ENGINE_CRASH_LOOPING: "The engine ended again and again for no cause that is known. The message has its last lines.",
     LOADING_MODEL: "The engine reads the model and warms up.",
     ENGINE_UNHEALTHY: "The engine served before, and now fails its probe.",

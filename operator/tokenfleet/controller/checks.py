@@ -1,0 +1,112 @@
+"""Why the engines, or the routers, are not as the spec says: ordered pure checks; the first that finds something decides.
+
+The order is the specification: what a person must act on comes before what only takes time. A verdict is True while at least
+one replica can be sent to; its reason still tells what keeps the rest. Messages end with the next step, and hold nothing that
+changes by itself (no ages, no restart counts), since every change of a message is a write.
+"""
+
+import re
+from collections.abc import Callable
+
+from tokenfleet.api import conditions
+from tokenfleet.api.conditions import Verdict
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
+from tokenfleet.controller import container_checks, placement
+from tokenfleet.controller.observed import Json, Observed
+from tokenfleet.controller.scene import ENGINE, ROUTER, Scene, Trouble
+
+Check = Callable[[Scene], Trouble | None]
+
+
+def engine_ready(observed: Observed, spec: LLMDeploymentSpec | None) -> Verdict:
+    """EngineReady. Without a spec that can be run, it speaks of the engines that run on."""
+    return _judge(Scene(role=ENGINE, observed=observed, spec=spec), ENGINE_CHECKS)
+
+
+def router_ready(observed: Observed, spec: LLMDeploymentSpec | None) -> Verdict:
+    """RouterReady, likewise."""
+    return _judge(Scene(role=ROUTER, observed=observed, spec=spec), ROUTER_CHECKS)
+
+
+def _judge(scene: Scene, checks: tuple[Check, ...]) -> Verdict:
+    count = f"{len(scene.routable)} of {scene.wanted} {scene.role.noun} replicas are ready."
+    trouble = next((found for check in checks if (found := check(scene)) is not None), None)
+    if trouble is None:
+        return Verdict(status="True", reason=conditions.AS_EXPECTED, message=count)
+    reason, message = trouble
+    if scene.serves:
+        return Verdict(status="True", reason=reason, message=f"{count} {message}")
+    return Verdict(status="False", reason=reason, message=message)
+
+
+def scaled_to_zero(scene: Scene) -> Trouble | None:
+    if scene.wanted > 0 or (scene.spec is None and not scene.owned):
+        return None
+    scale = scene.kubectl(f"scale llmd/{scene.observed.name} --replicas=1")
+    return conditions.SCALED_TO_ZERO, f"spec.replicas is 0, so no engine runs. {scale} starts one."
+
+
+def not_made(scene: Scene) -> Trouble | None:
+    """There is no Deployment of ours, whatever the cause."""
+    if scene.owned:
+        return None
+    if scene.workload is not None:
+        return conditions.NAME_CONFLICT, f"The Deployment {scene.child_name} belongs to someone else; see SpecValid."
+    if scene.spec is None:
+        return conditions.INVALID_SPEC, f"No {scene.role.noun} was made, since the spec cannot be run; see SpecValid."
+    return conditions.CREATING, (
+        f"The Deployment {scene.child_name} is about to be made. Where this lasts, the controller's log says why."
+    )
+
+
+def pods_refused(scene: Scene) -> Trouble | None:
+    """The API server does not let the ReplicaSet make pods: quota, Pod Security, a LimitRange, a webhook."""
+    failure = next((item for item in _workload_conditions(scene) if item.get("type") == "ReplicaFailure"), None)
+    if failure is None or failure.get("status") != "True":
+        return None
+    words = re.sub(r'^pods "[^"]*" is ', "pods are ", failure.get("message") or "no message")
+    if "exceeded quota" in words:
+        step = f"Raise the quota ({scene.kubectl('get resourcequota')}), or ask for less by spec.replicas or spec.podTemplate."
+        return conditions.QUOTA_EXCEEDED, f"The namespace's quota forbids the pods: {words}. {step}"
+    step = "Change what it names, by spec.podTemplate or in the namespace."
+    return conditions.REJECTED_BY_API_SERVER, f"The API server refuses the {scene.role.noun} pods: {words}. {step}"
+
+
+def not_placed(scene: Scene) -> Trouble | None:
+    """The scheduler has no node, in the order in which placement.py tells the causes apart."""
+    found = [trouble for pod in scene.waiting if (trouble := placement.explain(scene, pod)) is not None]
+    return min(found, key=lambda trouble: placement.ORDER.index(trouble[0]), default=None)
+
+
+def updating(scene: Scene) -> Trouble | None:
+    """A rollout runs while others serve; with nobody serving, what holds the new pods back says more."""
+    if not scene.serves or scene.workload is None:
+        return None
+    metadata, status = scene.workload["metadata"], scene.workload.get("status") or {}
+    watch = scene.kubectl(f"rollout status deployment/{scene.child_name}")
+    if (status.get("observedGeneration") or 0) < (metadata.get("generation") or 0):
+        return conditions.UPDATING, f"The change was just applied. {watch} follows it."
+    updated, present = status.get("updatedReplicas") or 0, status.get("replicas") or 0
+    if present > updated:
+        return conditions.UPDATING, f"{updated} of {scene.wanted} are of the newest spec. {watch} follows the rollout."
+    return None
+
+
+_BOTH: tuple[Check, ...] = (
+    not_made,
+    pods_refused,
+    not_placed,
+    container_checks.image_not_pulled,
+    container_checks.container_not_made,
+    container_checks.ended,
+    updating,
+    container_checks.unhealthy,
+    container_checks.starting,
+    container_checks.creating,
+)
+ENGINE_CHECKS: tuple[Check, ...] = (scaled_to_zero, *_BOTH)
+ROUTER_CHECKS: tuple[Check, ...] = _BOTH
+
+
+def _workload_conditions(scene: Scene) -> list[Json]:
+    return ((scene.workload or {}).get("status") or {}).get("conditions") or []

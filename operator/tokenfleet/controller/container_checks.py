@@ -1,0 +1,135 @@
+"""What the kubelet says of pods that are not ready: an image, a container, an end, a probe, or only time that it takes.
+
+Each is a check as checks.py orders them. The newest pod comes first, since it tells of the newest spec.
+"""
+
+import re
+from collections.abc import Iterator
+
+from tokenfleet.api import conditions
+from tokenfleet.controller import failures, pods
+from tokenfleet.controller.observed import Json
+from tokenfleet.controller.scene import ENGINE, Scene, Trouble
+from tokenfleet.controller.wording import sentence
+
+_IMAGE = frozenset(
+    {
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "ImageInspectError",
+        "ErrImageNeverPull",
+        "RegistryUnavailable",
+        "SignatureValidationFailed",
+    }
+)
+_CONFIG = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "InvalidEnvironmentVariableNames",
+        "PostStartHookError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "RunContainerError",
+    }
+)
+_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: )?')
+_PULL_ERROR = re.compile(r"^ErrImagePull: ")
+
+
+def image_not_pulled(scene: Scene) -> Trouble | None:
+    for pod, status, waiting in _waiting_containers(scene):
+        if waiting.get("reason") in _IMAGE:
+            words = _PULL_ERROR.sub("", _BACK_OFF.sub("", waiting.get("message") or "")) or waiting["reason"]
+            step = (
+                "Correct its name, make it reachable from the nodes, or name a pull secret "
+                f"(spec.podTemplate.spec.imagePullSecrets); {_describe(scene, pod)} shows each try."
+            )
+            return (
+                conditions.IMAGE_PULL_FAILED,
+                f"The node cannot pull {status.get('image') or 'the image'}: {sentence(words)} {step}",
+            )
+    return None
+
+
+def container_not_made(scene: Scene) -> Trouble | None:
+    for pod, status, waiting in _waiting_containers(scene):
+        if waiting.get("reason") in _CONFIG:
+            words = sentence(waiting.get("message") or waiting["reason"])
+            step = f"Mostly a Secret or ConfigMap that spec.podTemplate names is missing; {_describe(scene, pod)} shows more."
+            return conditions.CONTAINER_CONFIG_INVALID, f"Container {status['name']} cannot be made: {words} {step}"
+    return None
+
+
+def ended(scene: Scene) -> Trouble | None:
+    """A container ended, and nothing since has shown that it will not do so again."""
+    for pod in scene.waiting:
+        for status in pods.containers(pod):
+            end = failures.end_of(status)
+            recovered = status.get("ready") or pods.was_ready_since_start(pod, status)
+            if end is None or recovered or failures.is_done(pod, status, end):
+                continue
+            failure = failures.explain(pod, status, end)
+            reason = failure.reason
+            if reason == conditions.ENGINE_CRASHED:
+                again = (status.get("restartCount") or 0) > 1
+                reason = scene.role.crash_looping if again else scene.role.crashed
+            log = scene.kubectl(f"logs {pod['metadata']['name']} -c {status['name']} --previous")
+            return reason, f"{sentence(failure.message)} {log} shows its log."
+    return None
+
+
+def unhealthy(scene: Scene) -> Trouble | None:
+    """It was ready since its container last started, and is not any more."""
+    for pod in scene.waiting:
+        status = pods.container(pod, scene.role.container) or {}
+        ready = pods.condition(pod, "Ready") or {}
+        if status.get("ready"):
+            words = ready.get("message") or "its node may be away"
+            return scene.role.unhealthy, (
+                f"Pod {pod['metadata']['name']} is not ready although its {scene.role.noun} is: {sentence(words)} "
+                f"{_describe(scene, pod)} shows more."
+            )
+        if pods.was_ready_since_start(pod, status):
+            return scene.role.unhealthy, (
+                f"The {scene.role.noun} of pod {pod['metadata']['name']} served before and now fails its probe. "
+                f"{scene.kubectl('logs ' + pod['metadata']['name'])} shows what it does; it is restarted where it stays so."
+            )
+    return None
+
+
+def starting(scene: Scene) -> Trouble | None:
+    for pod in scene.waiting:
+        status = pods.container(pod, scene.role.container) or {}
+        if (status.get("state") or {}).get("running"):
+            verb = "reads the model and warms up" if scene.role is ENGINE else "runs and reads the Kubernetes API"
+            log = scene.kubectl(f"logs -f {pod['metadata']['name']}")
+            return scene.role.starting, f"The {scene.role.noun} {verb}. {log} shows how far it is."
+    return None
+
+
+def creating(scene: Scene) -> Trouble | None:
+    if scene.waiting:
+        pod = scene.waiting[0]
+        return conditions.CREATING, (
+            f"Pod {pod['metadata']['name']} waits for its node to prepare volumes and images. "
+            f"{_describe(scene, pod)} shows its events."
+        )
+    if len(scene.routable) < scene.wanted:
+        return conditions.CREATING, (
+            f"Pods are about to be made. Where this lasts, {scene.kubectl('describe deployment ' + scene.child_name)} says why."
+        )
+    return None
+
+
+def _waiting_containers(scene: Scene) -> Iterator[tuple[Json, Json, Json]]:
+    """(pod, container's status, its `waiting`) of all containers that wait for something."""
+    for pod in scene.waiting:
+        for status in pods.containers(pod):
+            if waiting := (status.get("state") or {}).get("waiting"):
+                yield pod, status, waiting
+
+
+def _describe(scene: Scene, pod: Json) -> str:
+    return scene.kubectl(f"describe pod {pod['metadata']['name']}")

@@ -1,0 +1,68 @@
+"""Why the scheduler has no node for a pod, read from its own words: no GPU, no volume, or something else.
+
+The words are the scheduler's and stable for years: "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: …".
+What it says about preemption is left out, since it is about other pods.
+"""
+
+from tokenfleet.api import conditions
+from tokenfleet.controller import pods
+from tokenfleet.controller.observed import Json
+from tokenfleet.controller.resources.engine_command import model_claim
+from tokenfleet.controller.scene import ENGINE, Scene, Trouble
+from tokenfleet.planning.accelerators import accelerators
+
+ORDER = (conditions.INSUFFICIENT_GPU, conditions.VOLUME_NOT_READY, conditions.UNSCHEDULABLE)
+"""Of several pods with several causes, the first of these is told."""
+
+_NO_SUCH_NODE = "didn't match Pod's node affinity"
+_VOLUME = ("persistentvolumeclaim", "persistent volume", "volume node affinity", "volume count")
+
+
+def explain(scene: Scene, pod: Json) -> Trouble | None:
+    """(reason, message) of a pod that the scheduler could not place; None of one that it did, or has not looked at."""
+    condition = pods.condition(pod, "PodScheduled") or {}
+    if condition.get("status") != "False":
+        return None
+    words = (condition.get("message") or condition.get("reason") or "no reason given").partition(" preemption:")[0].rstrip(". ")
+    if scene.role is ENGINE and _is_about_gpus(scene, words):
+        return conditions.INSUFFICIENT_GPU, _gpus(scene, words)
+    if any(word in words.lower() for word in _VOLUME):
+        return conditions.VOLUME_NOT_READY, _volume(scene, words)
+    describe = scene.kubectl(f"describe pod {pod['metadata']['name']}")
+    return conditions.UNSCHEDULABLE, (
+        f"No node takes a pod: {words}. Add room, or change resources, nodeSelector or tolerations by spec.podTemplate; "
+        f"{describe} shows what it asks for."
+    )
+
+
+def _is_about_gpus(scene: Scene, words: str) -> bool:
+    """Either a node lacks free GPUs, or no node is of the class at all."""
+    accelerator = accelerators().get(_class(scene))
+    if accelerator is None or accelerator.resource is None:
+        return "Insufficient nvidia.com/gpu" in words
+    if f"Insufficient {accelerator.resource}" in words:
+        return True
+    return bool(accelerator.products) and _NO_SUCH_NODE in words and "Insufficient" not in words
+
+
+def _gpus(scene: Scene, words: str) -> str:
+    parallelism = scene.spec.parallelism.gpus if scene.spec else 1
+    count = f"{parallelism} free GPU{'s' if parallelism > 1 else ''}"
+    spare = " To roll out without a spare one, set spec.rollout to maxSurge 0 and maxUnavailable 1." if scene.serves else ""
+    return (
+        f"No node has {count} of class {_class(scene)} for a replica: {words}. "
+        f"Free or add such a node, or change spec.accelerator, spec.parallelism or spec.replicas.{spare}"
+    )
+
+
+def _volume(scene: Scene, words: str) -> str:
+    source = str((scene.observed.deployment.get("spec") or {}).get("model", {}).get("source", ""))
+    claim = model_claim(source)
+    return (
+        f"The volume of {source} cannot be used: {words}. "
+        f"{scene.kubectl(f'describe pvc {claim}')} shows its state; create it, or change spec.model.source."
+    )
+
+
+def _class(scene: Scene) -> str:
+    return str((scene.observed.deployment.get("spec") or {}).get("accelerator", ""))

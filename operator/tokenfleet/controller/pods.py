@@ -1,0 +1,76 @@
+"""What a pod's status says, asked by name instead of by path. Reads single pods; what several of them come to is checks.py's.
+
+"Routable" is what a router goes by (router/cluster_objects.py): status.readyReplicas counts exactly the pods that get requests.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from tokenfleet import contract
+from tokenfleet.controller.observed import Json
+
+
+def role(pod: Json) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(contract.LABEL_ROLE, ""))
+
+
+def is_going(pod: Json) -> bool:
+    """Whether it is being deleted."""
+    return bool(pod["metadata"].get("deletionTimestamp"))
+
+
+def is_active(pod: Json) -> bool:
+    """Whether it counts as a replica: a ReplicaSet replaces pods that are being deleted or have ended for good."""
+    return not is_going(pod) and phase(pod) not in ("Failed", "Succeeded")
+
+
+def is_ready(pod: Json) -> bool:
+    return (condition(pod, "Ready") or {}).get("status") == "True"
+
+
+def is_routable(pod: Json) -> bool:
+    """Whether routers give it new requests."""
+    status = pod.get("status") or {}
+    draining = contract.ANNOTATION_DRAINING in (pod["metadata"].get("annotations") or {})
+    return not is_going(pod) and not draining and phase(pod) == "Running" and bool(status.get("podIP")) and is_ready(pod)
+
+
+def phase(pod: Json) -> str:
+    return str((pod.get("status") or {}).get("phase", ""))
+
+
+def condition(pod: Json, kind: str) -> Json | None:
+    """The condition of this type, where the pod has it."""
+    found = (pod.get("status") or {}).get("conditions") or []
+    return next((item for item in found if item.get("type") == kind), None)
+
+
+def containers(pod: Json) -> Iterator[Json]:
+    """The status of every container, in the order in which they start: init containers first."""
+    status = pod.get("status") or {}
+    yield from status.get("initContainerStatuses") or ()
+    yield from status.get("containerStatuses") or ()
+
+
+def container(pod: Json, name: str) -> Json | None:
+    """The status of one container, once there is any."""
+    return next((status for status in containers(pod) if status["name"] == name), None)
+
+
+def was_ready_since_start(pod: Json, status: Json) -> bool:
+    """Whether a container that runs and is not ready was ready before, and did not restart since.
+
+    A pod stops being ready when its container ends, so before the container's new start; later than that, it was the probe.
+    """
+    started = str(((status.get("state") or {}).get("running") or {}).get("startedAt") or "")
+    changed = str((condition(pod, "Ready") or {}).get("lastTransitionTime") or "")
+    return bool(started) and changed > started
+
+
+def template_hash(pod: Json) -> str:
+    """Which ReplicaSet made it: pods of one pod template have the same."""
+    return str((pod["metadata"].get("labels") or {}).get("pod-template-hash", ""))
+
+
+def newest_first(pods: Iterable[Json]) -> list[Json]:
+    """By creation, then by name, so that the same pods always come in the same order."""
+    return sorted(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", pod["metadata"]["name"]), reverse=True)

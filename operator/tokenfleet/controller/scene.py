@@ -1,0 +1,106 @@
+"""One role of an LLMDeployment, engines or routers, as the checks look at it: what is wanted, what is there, what serves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tokenfleet import contract
+from tokenfleet.api import conditions
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
+from tokenfleet.controller import pods
+from tokenfleet.controller.observed import Json, Observed
+from tokenfleet.controller.resources.metadata import engine_name, router_name
+
+Trouble = tuple[str, str]
+"""(reason, message): what a check found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What differs between engines and routers."""
+
+    label: str
+    container: str
+    noun: str
+    crashed: str
+    crash_looping: str
+    starting: str
+    unhealthy: str
+
+
+ENGINE = Role(
+    label=contract.ROLE_ENGINE,
+    container=contract.CONTAINER_ENGINE,
+    noun="engine",
+    crashed=conditions.ENGINE_CRASHED,
+    crash_looping=conditions.ENGINE_CRASH_LOOPING,
+    starting=conditions.LOADING_MODEL,
+    unhealthy=conditions.ENGINE_UNHEALTHY,
+)
+ROUTER = Role(
+    label=contract.ROLE_ROUTER,
+    container=contract.CONTAINER_ROUTER,
+    noun="router",
+    crashed=conditions.ROUTER_CRASH_LOOPING,
+    crash_looping=conditions.ROUTER_CRASH_LOOPING,
+    starting=conditions.ROUTER_STARTING,
+    unhealthy=conditions.ROUTER_STARTING,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """What the checks of one role may look at."""
+
+    role: Role
+    observed: Observed
+    spec: LLMDeploymentSpec | None
+    """None: it cannot be run as written, and what ran before goes on."""
+
+    @cached_property
+    def child_name(self) -> str:
+        return (engine_name if self.role is ENGINE else router_name)(self.observed.name)
+
+    @cached_property
+    def workload(self) -> Json | None:
+        """The Deployment of this role's pods, whoever owns it."""
+        return self.observed.children.get(("Deployment", self.child_name))
+
+    @cached_property
+    def owned(self) -> bool:
+        """Whether `workload` is there and ours."""
+        owners = (self.workload or {}).get("metadata", {}).get("ownerReferences") or []
+        return any(owner.get("uid") == self.observed.uid and owner.get("controller") for owner in owners)
+
+    @cached_property
+    def wanted(self) -> int:
+        """Replicas: by the spec, or by what runs where the spec cannot be run."""
+        if self.spec is not None:
+            return self.spec.replicas if self.role is ENGINE else self.spec.router.replicas
+        return int(((self.workload or {}).get("spec") or {}).get("replicas") or 0)
+
+    @cached_property
+    def active(self) -> Sequence[Json]:
+        """The role's pods that count as replicas, the newest first: those tell of the newest spec."""
+        return pods.newest_first(pod for pod in self.observed.pods if pods.role(pod) == self.role.label and pods.is_active(pod))
+
+    @cached_property
+    def routable(self) -> Sequence[Json]:
+        return [pod for pod in self.active if pods.is_routable(pod)]
+
+    @cached_property
+    def waiting(self) -> Sequence[Json]:
+        """Active pods that are not ready: whatever is wrong shows in these.
+
+        Those of the newest template alone, where there are such: why the ones before them failed may just have been mended.
+        """
+        unready = [pod for pod in self.active if not pods.is_ready(pod)]
+        return [pod for pod in unready if pods.template_hash(pod) == pods.template_hash(self.active[0])] or unready
+
+    @property
+    def serves(self) -> bool:
+        return bool(self.routable) and self.wanted > 0
+
+    def kubectl(self, command: str) -> str:
+        """A command for the reader to go on with."""
+        return f"kubectl -n {self.observed.namespace} {command}"
