@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from e2e.cluster import images, tools
+from e2e.cluster import cluster, images, status, tools
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import say, step
@@ -31,6 +31,27 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _up(parsed: argparse.Namespace) -> int:
+    cluster.up(gpus=parsed.gpus)
+    return 0
+
+
+def _down(parsed: argparse.Namespace) -> int:
+    cluster.down()
+    return 0
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    found = status.look()
+    print(json.dumps(found.as_json(), indent=2) if parsed.json else "\n".join(status.lines(found)))
+    return 0 if found.healthy else 1
+
+
+def _clean(parsed: argparse.Namespace) -> int:
+    cluster.clean()
+    return 0
 
 
 def _build(parsed: argparse.Namespace) -> int:
@@ -76,6 +97,38 @@ def _parser() -> argparse.ArgumentParser:
         description="A real Kubernetes on this machine, without Docker, for demos and tests.",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    up = _command(
+        commands, "up", _up, "start the cluster, or whatever of it does not run",
+        """
+        Installs missing Debian packages, builds what is missing (minutes, once), and starts etcd, Kubernetes, CoreDNS,
+        containerd and an image registry, all of them its own: an existing containerd or kubelet is not touched. Returns
+        when the node is ready and names and Services answer. Run it again at any time: it starts what does not run, be
+        it after a crash, a kill -9 or a reboot, and objects and pods are as they were.
+
+        With KUBECONFIG set it starts nothing: it checks that cluster, and everything else runs against it.
+
+        Everything is kept below ${TOKENFLEET_CACHE:-${XDG_CACHE_HOME:-~/.cache}/tokenfleet}. TOKENFLEET_POD_CIDR and
+        TOKENFLEET_SERVICE_CIDR move its networks (10.199.0.0/22 and 10.199.16.0/20) where they collide with yours.
+        """,
+    )  # fmt: skip
+    up.add_argument(
+        "--gpus", type=int, metavar="N", help="make the node claim N GPUs (nvidia.com/gpu), so that pods are scheduled"
+    )
+    _command(
+        commands, "down", _down, "end the cluster and leave no trace of it outside of the cache",
+        """
+        Ends every process and pod, and takes away network links, nft tables, control groups and files, until the machine
+        is as it was before `up`. The cluster's objects are gone; images, tools and logs stay in the cache. A cluster of
+        your own (KUBECONFIG) is left as it is.
+        """,
+    )  # fmt: skip
+    state = _command(
+        commands, "status", _status, "say whether the cluster is healthy, and where everything is",
+        """
+        Looks only. Exits with 0 when the cluster is healthy, with 1 when it is not.
+        """,
+    )  # fmt: skip
+    state.add_argument("--json", action="store_true", help="for scripts: kubeconfig, registry, audit_log, node, processes, …")
     build = _command(
         commands, "build", _build, "build the cluster's programs, start nothing",
         """
@@ -104,13 +157,22 @@ def _parser() -> argparse.ArgumentParser:
         """,
     )  # fmt: skip
     plane.add_argument("--directory", type=Path, help="where its files go (default: a temporary one, removed at the end)")
+    _command(
+        commands, "clean", _clean, "down, and delete the tools, images and everything else that is cached",
+        """
+        What `down` does, and then removes all of ours from the cache: the next `up` builds for minutes. Go's own cache of
+        compiled packages is not ours and stays.
+        """,
+    )  # fmt: skip
     return parser
 
 
 def _command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, run: Run, summary: str, text: str
 ) -> argparse.ArgumentParser:
-    command = commands.add_parser(name, help=summary, description=textwrap.dedent(text).strip())
+    command = commands.add_parser(
+        name, help=summary, description=textwrap.dedent(text).strip(), formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     command.set_defaults(run=run)
     return command
 

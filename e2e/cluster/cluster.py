@@ -23,6 +23,7 @@ from e2e.cluster import (
     external,
     instance,
     locks,
+    mounts,
     network,
     node,
     packages,
@@ -184,6 +185,7 @@ def down() -> None:
         with step("processes"):
             _stop_processes()
         with step("network, control groups, files"):
+            mounts.remove_below(paths.cache())
             network.remove(network.addresses())
             cgroups.remove()
             enclosure.remove_mount_points()

@@ -22,6 +22,8 @@ def controller_manager(layout: Layout) -> Daemon:
         f"--root-ca-file={authority.certificate}",
         f"--service-account-private-key-file={authority.service_account_key}",
         "--use-service-account-credentials=true",
+        "--kube-api-qps=200",  # its default makes its own start take four seconds longer
+        "--kube-api-burst=400",
         "--profiling=false",
     )
     return daemons.own(Command("kube-controller-manager", argv, files=(kubeconfig,)))
@@ -35,6 +37,8 @@ def scheduler(layout: Layout) -> Daemon:
         "--bind-address=127.0.0.1",
         f"--secure-port={paths.SCHEDULER_PORT}",
         "--leader-elect=false",
+        "--kube-api-qps=200",
+        "--kube-api-burst=400",
         "--profiling=false",
     )
     return daemons.own(Command("kube-scheduler", argv, files=(kubeconfig,)))

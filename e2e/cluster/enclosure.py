@@ -21,8 +21,8 @@ LEASES: Final = Path("/run/tokenfleet/leases")
 _READY: Final = "run/tokenfleet/ready"
 _SETUP: Final = """
 set -e
-mount --make-rshared /
-mount -t tmpfs -o mode=755,nosuid,nodev tokenfleet /run
+mount -n --make-rshared /  # -n: the machine's /run/mount is none of our business
+mount -n -t tmpfs -o mode=755,nosuid,nodev tokenfleet /run
 mkdir -p /run/containerd /run/netns /run/lock /run/tokenfleet/leases
 mount --bind "$1" /var/log
 shift
