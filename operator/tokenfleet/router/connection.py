@@ -40,10 +40,10 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         *("_advancing", "_body", "_buffer", "_exchange", "_lingered", "_parts", "_request", "_shared", "_size", "_state"),
-        *("_transport", "deadline", "flow"),
+        *("deadline", "flow", "transport"),
     )
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
     flow: Flow
 
     def __init__(self, shared: Shared) -> None:
@@ -63,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         shared = self._shared
-        self._transport = transport
+        self.transport = transport
         self.flow = Flow(transport)
         transport.set_write_buffer_limits(high=shared.limits.write_buffer_bytes)
         self.deadline = shared.deadlines.after(shared.limits.head_seconds)
@@ -128,7 +128,7 @@ class ClientConnection(asyncio.Protocol):
         return self.flow.write_paused
 
     def write(self, data: bytes) -> None:
-        self._transport.write(data)
+        self.transport.write(data)
 
     def finish(self, *, keep_alive: bool) -> None:
         self._exchange = None
@@ -151,13 +151,13 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None
         self._state = State.CLOSING
         self.deadline = self._shared.deadlines.after(self._shared.limits.stall_seconds)
-        self._transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
         self._exchange = None
         self._state = State.CLOSING
         self.deadline = NEVER
-        self._transport.abort()
+        self.transport.abort()
 
     # --- Verbs of the server
 
@@ -275,7 +275,7 @@ class ClientConnection(asyncio.Protocol):
         self._state = State.LINGERING
         self.deadline = self._shared.deadlines.after(self._shared.limits.linger_seconds)
         self.flow.resume_reading()
-        self._transport.write_eof()
+        self.transport.write_eof()
 
     def _drop_exchange(self, reason: str) -> None:
         exchange, self._exchange = self._exchange, None

@@ -57,7 +57,7 @@ class Server:
     def stop(self) -> None:
         """Cut whatever is left."""
         self._close_listener()
-        clients = self._clients()
+        clients = self.clients()
         if clients:
             log.warning("leaving: cut %d connections that had not ended", len(clients))
         for client in clients:
@@ -71,9 +71,9 @@ class Server:
             self._server = None
 
     def _close_idle(self) -> None:
-        for client in self._clients():
+        for client in self.clients():
             if client.idle:
                 client.close()
 
-    def _clients(self) -> list[ClientConnection]:
+    def clients(self) -> list[ClientConnection]:
         return [client for client in self._shared.clients if isinstance(client, ClientConnection)]

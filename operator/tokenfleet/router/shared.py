@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 
 from tokenfleet.router.catalog import Catalog
@@ -30,9 +30,10 @@ class Shared:
     _count: int = 0
 
     @classmethod
-    def new(cls, limits: Limits, catalog: Catalog) -> "Shared":
+    def new(cls, limits: Limits, catalog: Catalog, *, clock: Callable[[], float] | None = None) -> "Shared":
+        """clock: what deadlines go by; the loop's own where it is None."""
         loop = asyncio.get_running_loop()
-        deadlines = Deadlines(loop.time)
+        deadlines = Deadlines(clock or loop.time)
         return cls(loop=loop, limits=limits, catalog=catalog, deadlines=deadlines, upstreams=Upstreams(limits, deadlines))
 
     def request_id(self) -> bytes:

@@ -49,14 +49,14 @@ class Upstream(asyncio.Protocol):
         "_limits",
         "_pool",
         "_receiver",
-        "_transport",
         "deadline",
         "flow",
         "replica",
         "reused",
+        "transport",
     )
 
-    _transport: asyncio.Transport
+    transport: asyncio.Transport
     flow: Flow
 
     def __init__(self, replica: Replica, pool: "Upstreams") -> None:
@@ -77,7 +77,7 @@ class Upstream(asyncio.Protocol):
         self._receiver = receiver
         self._answer = self._body = None
         self.deadline = self._pool.deadlines.after(self._limits.silence_seconds)
-        self._transport.writelines((head, body))
+        self.transport.writelines((head, body))
 
     def pause_reading(self) -> None:
         """The client is full. While it is, this replica's silence is no fault of its own."""
@@ -93,16 +93,16 @@ class Upstream(asyncio.Protocol):
         """End it now; the receiver hears nothing more."""
         self._receiver = None
         self.deadline = NEVER
-        self._transport.abort()
+        self.transport.abort()
 
     @property
     def closed(self) -> bool:
-        return self._transport.is_closing()
+        return self.transport.is_closing()
 
     # --- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._transport = transport
+        self.transport = transport
         self.flow = Flow(transport)
         self.deadline = self._pool.deadlines.after(self._limits.upstream_idle_seconds)
         self._pool.deadlines.add(self)
@@ -185,16 +185,16 @@ class Upstream(asyncio.Protocol):
 class Upstreams:
     """Connections to all replicas."""
 
-    __slots__ = ("_spare", "deadlines", "limits")
+    __slots__ = ("deadlines", "limits", "spare")
 
     def __init__(self, limits: Limits, deadlines: Deadlines) -> None:
         self.limits = limits
         self.deadlines = deadlines
-        self._spare: dict[Replica, list[Upstream]] = {}
+        self.spare: dict[Replica, list[Upstream]] = {}
 
     def take(self, replica: Replica) -> Upstream | None:
         """A spare connection, the one used last, or None."""
-        spare = self._spare.get(replica)
+        spare = self.spare.get(replica)
         while spare:
             connection = spare.pop()
             if not connection.closed:
@@ -211,7 +211,7 @@ class Upstreams:
 
     def keep(self, connection: Upstream) -> None:
         """Its exchange has ended well: another may have it."""
-        spare = self._spare.setdefault(connection.replica, [])
+        spare = self.spare.setdefault(connection.replica, [])
         if len(spare) >= _MAX_SPARE or connection.closed:
             connection.abort()
             return
@@ -220,22 +220,22 @@ class Upstreams:
 
     def forget(self, connection: Upstream) -> None:
         """It has ended."""
-        spare = self._spare.get(connection.replica)
+        spare = self.spare.get(connection.replica)
         if spare is None:
             return
         if connection in spare:
             spare.remove(connection)
         if not spare:
-            del self._spare[connection.replica]
+            del self.spare[connection.replica]
 
     def close(self) -> None:
         """End all spare connections."""
-        for spare in list(self._spare.values()):
+        for spare in list(self.spare.values()):
             for connection in list(spare):
                 connection.abort()
 
     def idle(self, replica: Replica) -> int:
-        return len(self._spare.get(replica, ()))
+        return len(self.spare.get(replica, ()))
 
     def idle_total(self) -> int:
-        return sum(len(spare) for spare in self._spare.values())
+        return sum(len(spare) for spare in self.spare.values())
