@@ -60,7 +60,7 @@ def _object(node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, 
     if "properties" in node:
         result["properties"] = {name: _structural(value, definitions, rules) for name, value in node["properties"].items()}
         if "default" in node:
-            result["default"] = {}  # each field inside brings its own default
+            result["default"] = node["default"]  # whole: the API server tries the rules on it before it fills in what is inside
         if own := rules.get(node.get("title", ""), ()):
             result["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in own]
         result["additionalProperties"] = None
