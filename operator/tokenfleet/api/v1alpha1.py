@@ -16,23 +16,34 @@ from tokenfleet.errors import InvalidSpec
 
 _SOURCE = "^pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9._-]+)*$"
 _NAME = "^[a-z]([-a-z0-9]*[a-z0-9])?$"
+_SHOWN = 80
 _FRACTION = "^(0[.](0[1-9]|[1-9][0-9]?)[0-9]{0,2}|1|1[.]0{1,2})$"
 
 OWNED_FLAGS = (
+    "api-key",
+    "api-server-count",
+    "config",
+    "data-parallel-size",
+    "headless",
     "host",
-    "port",
-    "model",
-    "served-model-name",
     "middleware",
+    "model",
+    "pipeline-parallel-size",
+    "port",
+    "root-path",
+    "served-model-name",
     "shutdown-timeout",
     "tensor-parallel-size",
-    "pipeline-parallel-size",
-    "api-key",
     "uds",
 )
 """vLLM's flags that `extraArgs` may not set (nor any `--ssl-*`): the pod around the engine depends on their values."""
 
-_OWNED = f"^--({'|'.join(OWNED_FLAGS)}|ssl-.*)(=.*)?$"
+_OWNED = f"^(--ssl-|(--({'|'.join(OWNED_FLAGS)})|-(dp|pp|tp))(=|$))"
+
+
+def _matches(pattern: str, text: str) -> bool:
+    """As the API server's regular expressions have it: `$` is the end of the text, also where that is a line break."""
+    return re.search(pattern.replace("$", r"\Z"), text) is not None
 
 
 class Model(Ruled):
@@ -42,7 +53,7 @@ class Model(Ruled):
         Rule(
             cel=f"self.source.matches('{_SOURCE}')",
             message="source must be pvc://CLAIM/PATH: a PersistentVolumeClaim of this namespace and the model's folder in it",
-            holds=lambda model: re.match(_SOURCE, model.source) is not None,
+            holds=lambda model: _matches(_SOURCE, model.source),
         ),
         Rule(
             cel="!self.source.contains('/../') && !self.source.endsWith('/..') && !self.source.contains('/./') && "
@@ -127,9 +138,9 @@ class Engine(Ruled):
         ),
         Rule(
             cel=f"!self.extraArgs.exists(argument, argument.replace('_', '-').matches('{_OWNED}'))",
-            message=f"extraArgs must not set --{', --'.join(OWNED_FLAGS)} or --ssl-*: Tokenfleet sets these itself; "
-            "use model, parallelism or drain instead",
-            holds=lambda engine: not any(re.match(_OWNED, flag.replace("_", "-")) for flag in engine.extra_args),
+            message=f"extraArgs must not set --{', --'.join(OWNED_FLAGS)}, -dp, -pp, -tp or --ssl-*: the pod around the "
+            "engine depends on them; use model, parallelism, drain, or a flag for each setting instead",
+            holds=lambda engine: not any(_matches(_OWNED, flag.replace("_", "-")) for flag in engine.extra_args),
         ),
     )
 
@@ -223,6 +234,11 @@ class LLMDeploymentSpec(Ruled):
             message="podTemplate must not set labels of tokenfleet.dev: the routers find the engines by them",
             holds=lambda spec: not any(label.startswith("tokenfleet.dev/") for label in spec.pod_template.metadata.labels),
         ),
+        Rule(
+            cel="!self.podTemplate.metadata.annotations.exists(name, name.startsWith('tokenfleet.dev/'))",
+            message="podTemplate must not set annotations of tokenfleet.dev: the routers take them for the controller's",
+            holds=lambda spec: not any(name.startswith("tokenfleet.dev/") for name in spec.pod_template.metadata.annotations),
+        ),
     )
 
     model: Model = Field(description="Which model, and where its files are.")
@@ -284,7 +300,7 @@ NAME_RULE = Rule(
     cel=f"self.metadata.name.size() <= {contract.MAX_NAME_LENGTH} && self.metadata.name.matches('{_NAME}')",
     message=f"metadata.name must begin with a letter, hold only a-z, 0-9 and '-', and have at most "
     f"{contract.MAX_NAME_LENGTH} characters, so that the names of its Services and pods fit",
-    holds=lambda name: len(name) <= contract.MAX_NAME_LENGTH and re.match(_NAME, name) is not None,
+    holds=lambda name: len(name) <= contract.MAX_NAME_LENGTH and _matches(_NAME, name),
 )
 """The one rule on the whole object; `holds` takes the name."""
 
@@ -301,14 +317,21 @@ def parse_spec(name: str, spec: Any) -> LLMDeploymentSpec:
 
 def _explain(problem: Any) -> str:
     """One pydantic problem as `spec.field: what is wrong`."""
-    path = ".".join(["spec", *(str(part) for part in problem["loc"])])
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: no such field; kubectl explain {contract.PLURAL}.{path.rpartition('.')[0]} lists those there are"
-    if problem["type"] == "missing":
-        return f"{path}: required"
+    path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"])
+    match problem["type"]:
+        case "extra_forbidden":
+            return f"{path}: no such field; kubectl explain {contract.PLURAL}.{path.rpartition('.')[0]} lists those there are"
+        case "missing":
+            return f"{path}: required"
+        case "model_type" | "dict_type":
+            return f"{path}: must be an object"
     message = str(problem["msg"]).removeprefix("Value error, ")
-    given = "" if isinstance(problem["input"], dict | list | Ruled) else f" (given: {problem['input']!r})"
-    return f"{path}: {message}{given}"
+    given = problem["input"]
+    return f"{path}: {message}" + ("" if isinstance(given, dict | list | Ruled) else f" (given: {_short(repr(given))})")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 __all__ = ["LLMDeploymentSpec", "LLMDeploymentStatus", "parse_spec"]

@@ -50,7 +50,7 @@ def not_made(scene: Scene) -> Trouble | None:
     """There is no Deployment of ours, whatever the cause."""
     if scene.owned:
         return None
-    if scene.workload is not None:
+    if scene.foreign:
         return conditions.NAME_CONFLICT, f"The Deployment {scene.child_name} belongs to someone else; see SpecValid."
     if scene.spec is None:
         return conditions.INVALID_SPEC, f"No {scene.role.noun} was made, since the spec cannot be run; see SpecValid."

@@ -69,8 +69,18 @@ class Scene:
     @cached_property
     def owned(self) -> bool:
         """Whether `workload` is there and ours."""
-        owners = (self.workload or {}).get("metadata", {}).get("ownerReferences") or []
-        return any(owner.get("uid") == self.observed.uid and owner.get("controller") for owner in owners)
+        return bool(self._controller) and self._controller.get("uid") == self.observed.uid
+
+    @cached_property
+    def foreign(self) -> bool:
+        """Whether `workload` is someone else's for good, and not of an LLMDeployment of this name that was before."""
+        former = (self._controller.get("kind"), self._controller.get("name")) == (contract.KIND, self.observed.name)
+        return self.workload is not None and not self.owned and not former
+
+    @cached_property
+    def _controller(self) -> Json:
+        owners: list[Json] = ((self.workload or {}).get("metadata") or {}).get("ownerReferences") or []
+        return next((owner for owner in owners if owner.get("controller")), {})
 
     @cached_property
     def wanted(self) -> int:
