@@ -157,7 +157,7 @@ def _check_health(start: Start) -> None:
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     questions: tuple[tuple[str, Callable[[], bool]], ...] = (
         ("CoreDNS does not resolve names through its Service", lambda: dns.resolves(start.used)),
-        ("the Service `kubernetes` leads nowhere", lambda: _connects(start.used.api_service, 443)),
+        ("the Service `kubernetes` leads nowhere", lambda: connects(start.used.api_service, 443)),
         ("there is no service account in the namespace default", lambda: start.api.get(account) is not None),
     )
     for problem, question in questions:
@@ -240,7 +240,7 @@ def _clear_logs() -> None:
             entry.unlink()
 
 
-def _connects(host: str, port: int) -> bool:
+def connects(host: str, port: int) -> bool:
     try:
         with socket.create_connection((host, port), timeout=1.0):
             return True

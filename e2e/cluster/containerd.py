@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from e2e.cluster import daemons, enclosure, network, packages, paths, registry, sandbox
+from e2e.cluster import configuration, daemons, enclosure, network, packages, paths, registry, sandbox
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Command, Daemon
 
@@ -24,11 +24,12 @@ def configure(used: network.Addresses) -> None:
     for directory in (_config().parent, paths.run(), paths.containerd_root(), _networks(), _hosts()):
         directory.mkdir(parents=True, exist_ok=True)
     paths.containerd_root().chmod(0o711)
-    (_networks() / "10-tokenfleet.conflist").write_text(json.dumps(_network_list(used), indent=2))
-    (_hosts() / "hosts.toml").write_text(
-        f'server = "http://{registry.address()}"\n[host."http://{registry.address()}"]\ncapabilities = ["pull", "resolve"]\n'
+    configuration.write(_networks() / "10-tokenfleet.conflist", json.dumps(_network_list(used), indent=2))
+    configuration.write(
+        _hosts() / "hosts.toml",
+        f'server = "http://{registry.address()}"\n[host."http://{registry.address()}"]\ncapabilities = ["pull", "resolve"]\n',
     )
-    _config().write_text(_settings(plugins))
+    configuration.write(_config(), _settings(plugins))
 
 
 def answers() -> bool:
@@ -37,8 +38,7 @@ def answers() -> bool:
 
 def prepare_sandbox_image() -> None:
     """The image that every pod's sandbox runs, made here and imported once."""
-    name = sandbox.image_name()
-    if name in _ctr("images", "list", "--quiet").stdout.split():
+    if sandbox.image_name() in images():
         return
     archive = paths.run() / "sandbox.tar"
     sandbox.write(archive)
@@ -46,6 +46,10 @@ def prepare_sandbox_image() -> None:
     archive.unlink()
     if answer.returncode != 0:
         raise ClusterError(f"containerd does not take the sandbox image: {answer.stderr.strip()}")
+
+
+def images() -> list[str]:
+    return _ctr("images", "list", "--quiet").stdout.split()
 
 
 def containers() -> list[str]:

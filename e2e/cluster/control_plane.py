@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from e2e.cluster import certificates, kubeconfigs, paths, tools
+from e2e.cluster import certificates, configuration, kubeconfigs, paths, tools
 from e2e.cluster.api import Api
 from e2e.cluster.certificates import Authority
 from e2e.cluster.errors import ClusterError
@@ -137,7 +137,7 @@ def prepare(layout: Layout) -> None:
     (layout.directory / "etcd").mkdir(mode=0o700, exist_ok=True)
     if layout.audit_log is not None:
         layout.audit_log.parent.mkdir(parents=True, exist_ok=True)
-        layout.audit_policy.write_text(_AUDIT_POLICY)
+        configuration.write(layout.audit_policy, _AUDIT_POLICY)
 
 
 @dataclass(slots=True)

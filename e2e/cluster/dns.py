@@ -10,7 +10,7 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-from e2e.cluster import daemons, kubeconfigs, network, paths
+from e2e.cluster import configuration, daemons, kubeconfigs, network, paths
 from e2e.cluster.api import Api
 from e2e.cluster.control_plane import Layout
 from e2e.cluster.processes import Command, Daemon
@@ -26,7 +26,7 @@ def daemon(layout: Layout, used: network.Addresses) -> Daemon:
     resolver = Path("/etc/resolv.conf")
     outside = resolver.is_file() and "nameserver" in resolver.read_text()
     config = directory / "Corefile"
-    config.write_text(corefile(used, kubeconfig=kubeconfig, outside=resolver if outside else None))
+    configuration.write(config, corefile(used, kubeconfig=kubeconfig, outside=resolver if outside else None))
     argv = (str(paths.tool("coredns")), f"-conf={config}")
     return daemons.own(Command("coredns", argv, files=(config, kubeconfig)))
 

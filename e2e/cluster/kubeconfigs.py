@@ -1,16 +1,16 @@
 """Kubeconfig files: who one is, and where the API server answers. Whole in themselves, so that they can be copied."""
 
 import base64
-import os
 from pathlib import Path
 
 import yaml
 
+from e2e.cluster import configuration
 from e2e.cluster.certificates import Authority
 
 
 def write(path: Path, *, server: str, authority: Authority, identity: str) -> Path:
-    """Write the kubeconfig of one identity, readable by its owner alone; in place at once, never half."""
+    """Write the kubeconfig of one identity, readable by its owner alone."""
     pair = authority.pair(identity)
     config = {
         "apiVersion": "v1",
@@ -30,16 +30,7 @@ def write(path: Path, *, server: str, authority: Authority, identity: str) -> Pa
             }
         ],
     }
-    content = yaml.safe_dump(config, sort_keys=False)
-    if path.is_file() and path.read_text() == content:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.new")
-    scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(content)
-    scratch.rename(path)
-    return path
+    return configuration.write(path, yaml.safe_dump(config, sort_keys=False), mode=0o600)
 
 
 def _data(path: Path) -> str:

@@ -18,7 +18,7 @@ def below(directory: Path, mountinfo: str | None = None) -> list[Path]:
 def remove_below(directory: Path) -> None:
     """Unmount them; one that is in use is somebody's work in progress, and stays."""
     for place in below(directory):
-        subprocess.run([packages.program("umount"), str(place)], capture_output=True, check=False)
+        subprocess.run([packages.program("umount"), "-n", str(place)], capture_output=True, check=False)
 
 
 def _unescape(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from e2e.cluster import cgroups, daemons, instance, kubeconfigs, network, paths
+from e2e.cluster import cgroups, configuration, daemons, instance, kubeconfigs, network, paths
 from e2e.cluster.api import Api
 from e2e.cluster.control_plane import Layout
 from e2e.cluster.errors import ClusterError
@@ -110,9 +110,9 @@ def _write_config(layout: Layout, used: network.Addresses) -> tuple[Path, Path]:
     resolver = directory / "resolv.conf"
     lines = Path("/etc/resolv.conf").read_text().splitlines() if Path("/etc/resolv.conf").is_file() else []
     servers = [line for line in lines if line.startswith("nameserver") and not line.split()[1].startswith("127.")]
-    resolver.write_text("\n".join(servers or [f"nameserver {used.dns_service}"]) + "\n")
+    configuration.write(resolver, "\n".join(servers or [f"nameserver {used.dns_service}"]) + "\n")
     config = directory / "kubelet.yaml"
-    config.write_text(yaml.safe_dump(_config(layout, used, resolver), sort_keys=False))
+    configuration.write(config, yaml.safe_dump(_config(layout, used, resolver), sort_keys=False))
     (paths.logs() / "pods").mkdir(parents=True, exist_ok=True)
     return config, resolver
 

@@ -24,7 +24,7 @@ PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
     "iproute2": ("ip",),
     "nftables": ("nft",),
     "runc": ("runc",),
-    "util-linux": ("nsenter", "unshare", "mount"),
+    "util-linux": ("nsenter", "unshare"),
 }
 """Of the cluster: package and the programs that it brings."""
 IMAGE_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"buildah": ("buildah",), "mmdebstrap": ("mmdebstrap",)}

@@ -43,13 +43,15 @@ def listening(table: str) -> list[tuple[str, int]]:
 
 def claim(names: Mapping[int, str]) -> None:
     """Make sure that nobody else has these ports. A process of ours that nobody remembers is ended."""
-    taken = listeners(set(names))
+    wanted = set(names)
+    if not (taken := listeners(wanted)):
+        return
     orphans = {holder.pid for holder in taken.values() if holder.pid is not None} & cgroups.members()
     for pid in orphans:
         os.kill(pid, signal.SIGKILL)
-    if orphans:
-        wait_until(lambda: not cgroups.members() & orphans, seconds=5.0)
-        taken = listeners(set(names))
+    if orphans or any(holder.pid is None for holder in taken.values()):  # a process that dies keeps its sockets a moment
+        wait_until(lambda: not listeners(wanted), seconds=3.0)
+        taken = listeners(wanted)
     if taken:
         lines = "; ".join(f"{port} ({names[port]}) by {holder}" for port, holder in sorted(taken.items()))
         raise ClusterError(f"ports that the cluster needs are taken: {lines}: end that program first.")

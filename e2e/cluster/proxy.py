@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from e2e.cluster import daemons, kubeconfigs, network, paths
+from e2e.cluster import configuration, daemons, kubeconfigs, network, paths
 from e2e.cluster.control_plane import Layout
 from e2e.cluster.processes import Command, Daemon
 
@@ -35,5 +35,4 @@ def _write_config(path: Path, used: network.Addresses, kubeconfig: Path) -> Path
         "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "oomScoreAdj": 0,
     }
-    path.write_text(yaml.safe_dump(config, sort_keys=False))
-    return path
+    return configuration.write(path, yaml.safe_dump(config, sort_keys=False))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from e2e.cluster import cgroups, daemons, locks, packages, paths, ports
+from e2e.cluster import cgroups, configuration, daemons, locks, packages, paths, ports
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import Command, Daemon
 
@@ -57,11 +57,14 @@ def _config() -> Path:
 def _configure() -> None:
     paths.registry_storage().mkdir(parents=True, exist_ok=True)
     paths.state().mkdir(parents=True, exist_ok=True)
-    _config().write_text(f"""\
+    configuration.write(
+        _config(),
+        f"""\
 version: 0.1
 log: {{level: warn, accesslog: {{disabled: true}}}}
 storage:
   filesystem: {{rootdirectory: {paths.registry_storage()}}}
   delete: {{enabled: true}}
 http: {{addr: "{address()}"}}
-""")
+""",
+    )
