@@ -39,7 +39,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
-        *("_advancing", "_body", "_buffer", "_exchange", "_lingered", "_parts", "_request", "_shared", "_size", "_state"),
+        *("_advancing", "_body", "_buffer", "_exchange", "_lingered", "_parts", "_request", "_shared", "_size", "state"),
         *("deadline", "flow", "transport"),
     )
 
@@ -48,7 +48,7 @@ class ClientConnection(asyncio.Protocol):
 
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
-        self._state = State.WAITING
+        self.state = State.WAITING
         self.deadline = NEVER
         self._buffer = b""
         self._advancing = False
@@ -71,7 +71,7 @@ class ClientConnection(asyncio.Protocol):
         shared.clients.add(self)
 
     def data_received(self, data: bytes) -> None:
-        state = self._state
+        state = self.state
         if state is State.LINGERING:
             self._lingered += len(data)
             if self._lingered > self._shared.limits.linger_bytes:
@@ -92,34 +92,33 @@ class ClientConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.deadlines.discard(self)
         self._shared.clients.discard(self)
-        self._state = State.CLOSING
+        self.state = State.CLOSING
         self._drop_exchange(metrics.CLIENT_GONE)
         self._buffer = b""
         self._parts.clear()
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
-        if self._state is not State.LINGERING:
+        if self.state is not State.LINGERING:
             self.deadline = self._shared.deadlines.after(self._shared.limits.stall_seconds)
         if self._exchange is not None:
             self._exchange.pause_reading()
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
-        if self._state is State.EXCHANGE:
+        if self.state is State.EXCHANGE:
             self.deadline = NEVER
         if self._exchange is not None:
             self._exchange.resume_reading()
 
     def expire(self) -> None:
         """A deadline has passed: whose it was, the state says."""
-        if self._state is State.HEAD or self._state is State.BODY:
-            self._refuse_early(Rejected(TOO_SLOW, f"The request's {self._state.value} did not come in time."))
-        elif self._state is State.WAITING:
+        if self.state is State.HEAD or self.state is State.BODY:
+            self._refuse_early(Rejected(TOO_SLOW, f"The request's {self.state.value} did not come in time."))
+        elif self.state is State.WAITING:
             self.close()
         else:
-            self._drop_exchange(metrics.CLIENT_STALLED)
-            self.abort()
+            self.abort(metrics.CLIENT_STALLED)
 
     # --- Verbs of an exchange
 
@@ -148,14 +147,15 @@ class ClientConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is written, then close; a client that does not take it has its deadline."""
-        self._exchange = None
-        self._state = State.CLOSING
+        self._drop_exchange(metrics.CLIENT_GONE)
+        self.state = State.CLOSING
         self.deadline = self._shared.deadlines.after(self._shared.limits.stall_seconds)
         self.transport.close()
 
-    def abort(self) -> None:
-        self._exchange = None
-        self._state = State.CLOSING
+    def abort(self, reason: str = metrics.CLIENT_GONE) -> None:
+        """Close at once; a request that is under way ends for this reason."""
+        self._drop_exchange(reason)
+        self.state = State.CLOSING
         self.deadline = NEVER
         self.transport.abort()
 
@@ -164,7 +164,7 @@ class ClientConnection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Between requests."""
-        return self._state is State.WAITING
+        return self.state is State.WAITING
 
     # --- Reading
 
@@ -183,9 +183,9 @@ class ClientConnection(asyncio.Protocol):
 
     def _step(self) -> bool:
         """One move of the machine; whether another may follow."""
-        if self._state is State.WAITING or self._state is State.HEAD:
+        if self.state is State.WAITING or self.state is State.HEAD:
             return self._read_head()
-        return self._state is State.BODY and self._read_body()
+        return self.state is State.BODY and self._read_body()
 
     def _read_head(self) -> bool:
         limits, buffer = self._shared.limits, self._buffer
@@ -193,8 +193,8 @@ class ClientConnection(asyncio.Protocol):
         if (len(buffer) if end < 4 else end) > limits.head_bytes:
             raise Rejected(HEAD_TOO_LARGE, f"The request's head is larger than {limits.head_bytes} bytes.")
         if end < 4:
-            if self._state is State.WAITING:
-                self._state = State.HEAD
+            if self.state is State.WAITING:
+                self.state = State.HEAD
                 self.deadline = self._shared.deadlines.after(limits.head_seconds)
             if heads.hopeless(buffer):
                 raise Rejected(MALFORMED, heads.explain(buffer))
@@ -205,7 +205,7 @@ class ClientConnection(asyncio.Protocol):
             body, self._buffer = self._buffer[: request.length], self._buffer[request.length :]
             self._dispatch(request, body)
             return True
-        self._state = State.BODY
+        self.state = State.BODY
         self._body = ChunkedBody() if request.chunked else LengthBody(request.length)
         self.deadline = self._shared.deadlines.after(limits.body_seconds)
         if request.expects_continue and not self._buffer:
@@ -236,7 +236,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _dispatch(self, request: Request, body: bytes) -> None:
         """The request is here whole."""
-        self._state = State.EXCHANGE
+        self.state = State.EXCHANGE
         self.deadline = NEVER
         try:
             if request.route.relayed:
@@ -260,7 +260,7 @@ class ClientConnection(asyncio.Protocol):
     def _next(self) -> None:
         """Wait for the next request."""
         self._request = None
-        self._state = State.WAITING
+        self.state = State.WAITING
         self.deadline = self._shared.deadlines.after(self._shared.limits.idle_seconds)
         self.flow.resume_reading()
 
@@ -272,7 +272,7 @@ class ClientConnection(asyncio.Protocol):
         self._buffer = b""
         self._parts.clear()
         self._body = None
-        self._state = State.LINGERING
+        self.state = State.LINGERING
         self.deadline = self._shared.deadlines.after(self._shared.limits.linger_seconds)
         self.flow.resume_reading()
         self.transport.write_eof()

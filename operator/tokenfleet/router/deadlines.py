@@ -41,8 +41,10 @@ class Deadlines:
     def discard(self, waiting: Waiting) -> None:
         self._waiting.discard(waiting)
 
-    def now(self) -> float:
-        return self._clock()
+    @property
+    def waiting(self) -> int:
+        """How many stand in the wheel."""
+        return len(self._waiting)
 
     def after(self, seconds: float) -> float:
         return self._clock() + seconds

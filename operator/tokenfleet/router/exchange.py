@@ -100,8 +100,9 @@ class Exchange:
             self._send(connection)
 
     def cancel(self, reason: str) -> None:
-        """The client is gone: so is the request, at once, on the replica too."""
-        self._end(metrics.CODE_CLIENT_GONE, reason)
+        """The client is gone, or is let go: so is the request, at once, on the replica too. Harmless after its end."""
+        if not self._ended:
+            self._end(metrics.CODE_CLIENT_GONE, reason)
 
     def pause_reading(self) -> None:
         if self._upstream is not None:

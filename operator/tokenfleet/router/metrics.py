@@ -13,6 +13,8 @@ TRUNCATED: Final = "truncated"
 """A replica was lost in the middle of its answer."""
 CLIENT_GONE: Final = "client_gone"
 CLIENT_STALLED: Final = "client_stalled"
+SHUTDOWN: Final = "shutdown"
+"""It outlasted this router's drain, and was cut."""
 ANSWERED: Final = "answered"
 """By the router itself: the models."""
 CODE_CLIENT_GONE: Final = 499

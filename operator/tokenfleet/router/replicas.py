@@ -119,7 +119,8 @@ class Replicas:
         candidates = self._routable
         if exclude:
             candidates = tuple(replica for replica in candidates if replica not in exclude)
-        self._turn += 1
+        else:
+            self._turn += 1
         replica = least_connections(candidates, self._turn)
         return Lease(replica) if replica is not None else None
 

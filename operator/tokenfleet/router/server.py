@@ -9,6 +9,7 @@ import asyncio
 import logging
 from typing import Final
 
+from tokenfleet.router import metrics
 from tokenfleet.router.connection import ClientConnection
 from tokenfleet.router.shared import Shared
 
@@ -58,10 +59,11 @@ class Server:
         """Cut whatever is left."""
         self._close_listener()
         clients = self.clients()
-        if clients:
-            log.warning("leaving: cut %d connections that had not ended", len(clients))
+        cut = sum(not client.idle for client in clients)
+        if cut:
+            log.warning("leaving: cut %d connections that had not ended", cut)
         for client in clients:
-            client.abort()
+            client.abort(metrics.SHUTDOWN)
         self._shared.upstreams.close()
         self._shared.deadlines.stop()
 

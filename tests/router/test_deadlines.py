@@ -1,0 +1,56 @@
+"""The wheel of deadlines, on a clock that the test moves; and the logger that does not repeat itself."""
+
+import logging
+
+import pytest
+
+from tokenfleet.router.deadlines import NEVER, Deadlines
+from tokenfleet.router.logs import Logfmt, Sparingly
+
+
+class Waiter:
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.expired = 0
+
+    def expire(self) -> None:
+        self.expired += 1
+        self.deadline = NEVER
+
+
+class Broken(Waiter):
+    def expire(self) -> None:
+        super().expire()
+        raise RuntimeError
+
+
+def test_what_is_due_expires_once_and_the_rest_waits() -> None:
+    now = [100.0]
+    wheel = Deadlines(lambda: now[0])
+    due, later, broken, gone = Waiter(wheel.after(5)), Waiter(wheel.after(6)), Broken(wheel.after(5)), Waiter(101)
+    for one in (broken, due, later, gone):
+        wheel.add(one)
+    wheel.discard(gone)
+    wheel.sweep()
+    assert (due.expired, later.expired) == (0, 0)
+    now[0] = 105.0
+    wheel.sweep()
+    wheel.sweep()
+    assert (due.expired, later.expired, broken.expired, gone.expired) == (1, 0, 1, 0)
+    assert wheel.waiting == 2
+
+
+def test_a_line_that_repeats_is_told_once_an_interval_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    now = [0.0]
+    sparingly = Sparingly(logging.getLogger("test"), interval=1.0, clock=lambda: now[0])
+    for moment in (0.0, 0.1, 0.2, 1.5):
+        now[0] = moment
+        sparingly.warning("lost %s", moment)
+    assert caplog.messages == ["lost 0.0", "lost 1.5 (and 2 like it)"]
+
+
+def test_a_log_line_is_one_line() -> None:
+    record = logging.LogRecord("a.b", logging.WARNING, "", 0, 'said "%s"', ("x\ny",), None)
+    text = Logfmt().format(record)
+    assert text.endswith('level=warning logger=a.b msg="said \\"x\\ny\\""')
+    assert "\n" not in text
