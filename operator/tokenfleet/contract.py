@@ -65,6 +65,16 @@ HEADER_REQUEST_ID: Final = "x-request-id"
 HEADER_DRAINING: Final = "x-tokenfleet-draining"
 """On an engine's 503: this replica is going away, and has not begun this request; another may take it."""
 
+# --- The controller ------------------------------------------------------------------------------------------------------
+LEADER_LEASE: Final = "tokenfleet-controller"
+"""In the controller's namespace: who leads. Its renewals are also the proof that watching is alive."""
+METRIC_DEPLOYMENTS: Final = "tokenfleet_controller_deployments"
+METRIC_LEADER: Final = "tokenfleet_controller_leader"
+METRIC_QUEUE_DEPTH: Final = "tokenfleet_controller_queue_depth"
+METRIC_RECONCILES: Final = "tokenfleet_controller_reconciles"
+"""Counter (exposed with _total) by result: done, retried (the API said: not now, or look again), failed (a fault of ours)."""
+METRIC_RECONCILE_SECONDS: Final = "tokenfleet_controller_reconcile_seconds"
+
 # --- Metrics of the router ---------------------------------------------------------------------------------------------------
 METRIC_CLIENT_CONNECTIONS: Final = "llm_router_client_connections"
 METRIC_IN_FLIGHT: Final = "llm_router_in_flight"

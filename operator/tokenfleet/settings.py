@@ -29,6 +29,13 @@ def _integer(environment: Mapping[str, str], name: str, default: int, *, low: in
     return value
 
 
+def _log_level(environment: Mapping[str, str]) -> str:
+    level = _text(environment, "TOKENFLEET_LOG_LEVEL", "info").lower()
+    if level not in ("debug", "info", "warning", "error"):
+        raise InvalidSettings(f"TOKENFLEET_LOG_LEVEL={level!r} is none of debug, info, warning, error.")
+    return level
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerSettings:
     """Of the controller's process."""
@@ -50,8 +57,13 @@ class ControllerSettings:
     """Each LLMDeployment is reconciled at least this often, whatever its events."""
     workers: int
     """How many LLMDeployments are reconciled at once."""
+    lease_seconds: int
+    """How long another replica waits for a leader that gives no sign of life."""
+    liveness_seconds: int
+    """How long the watch may stay silent, while the API server answers, until the process counts as dead."""
     health_port: int
     metrics_port: int
+    log_level: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ControllerSettings":
@@ -65,8 +77,11 @@ class ControllerSettings:
             watch_namespaces=tuple(n for n in environment.get("TOKENFLEET_WATCH_NAMESPACES", "").split(",") if n),
             resync_seconds=_integer(environment, "TOKENFLEET_RESYNC_SECONDS", 300, low=1, high=86_400),
             workers=_integer(environment, "TOKENFLEET_WORKERS", 8, low=1, high=256),
+            lease_seconds=_integer(environment, "TOKENFLEET_LEASE_SECONDS", 15, low=3, high=3_600),
+            liveness_seconds=_integer(environment, "TOKENFLEET_LIVENESS_SECONDS", 120, low=5, high=86_400),
             health_port=_integer(environment, "TOKENFLEET_HEALTH_PORT", contract.CONTROLLER_HEALTH_PORT, low=1, high=65_535),
             metrics_port=_integer(environment, "TOKENFLEET_METRICS_PORT", contract.CONTROLLER_METRICS_PORT, low=1, high=65_535),
+            log_level=_log_level(environment),
         )
 
 

@@ -1,0 +1,155 @@
+"""One LLMDeployment made so: observe, plan, apply, report. Every trigger runs this, and nothing else writes for it.
+
+Each step begins anew from what is there, so a reconcile may end anywhere, by a kill too, and the next one goes on. Nothing
+after `_observe` reads the API: what the writes answered is what the report is made of.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final, Protocol
+
+from tokenfleet.controller import kinds
+from tokenfleet.controller.announcement import announcement
+from tokenfleet.controller.cluster import ClusterError, Refused, Stale
+from tokenfleet.controller.drift import covers
+from tokenfleet.controller.kinds import Kind
+from tokenfleet.controller.observed import ChildKey, Json, Observed, Outcome, Refusal
+from tokenfleet.controller.plan import Accepted, Apply, Plan, belongs, plan
+from tokenfleet.controller.status import build_status
+from tokenfleet.controller.store import Key, Store
+from tokenfleet.settings import ControllerSettings
+
+logger = logging.getLogger(__name__)
+
+LOOK_AGAIN_SECONDS: Final = 30.0
+"""After this, what no event would tell us is looked at again: a stranger's object, a refusal, an owner's remains."""
+
+
+def utc_now() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+class Api(Protocol):
+    """What a reconcile needs of the API; Cluster has it."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json | None: ...
+    async def apply(self, kind: Kind, body: Json, *, uid: str | None) -> Json: ...
+    async def apply_status(self, deployment: Json, status: Json) -> Json: ...
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None: ...
+    async def post_event(self, event: Json) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """How a reconcile went, for the queue."""
+
+    wrote: bool = False
+    """Whether a child had to be changed."""
+    again_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effects:
+    outcome: Outcome
+    children: Mapping[ChildKey, Json]
+    """As they are after the writes."""
+    wrote: bool
+    stale: Stale | None
+
+
+class Reconciler:
+    """Reconciles one key at a time; several keys at once."""
+
+    def __init__(self, store: Store, api: Api, settings: ControllerSettings, *, now: Callable[[], str] = utc_now) -> None:
+        self._store, self._api, self._settings, self._now = store, api, settings, now
+        self._doubts: dict[Key, set[ChildKey]] = {}
+        """Children that the watch may not show as they are, if at all: an object without our label, a write that missed."""
+        self._accepted: dict[Key, dict[ChildKey, Accepted]] = {}
+
+    async def reconcile(self, key: Key) -> Turn:
+        """Raises ClusterError where it could not be finished: it is to be tried again."""
+        observed = await self._observe(key)
+        if observed is None:
+            self._doubts.pop(key, None)
+            self._accepted.pop(key, None)
+            return Turn()
+        todo = plan(observed, self._settings, accepted=self._accepted.get(key))
+        effects = await self._apply(key, observed, todo)
+        if effects.stale is not None:
+            raise effects.stale
+        settled = await self._report(replace(observed, children=effects.children), todo, effects.outcome)
+        unsure = bool(todo.conflicts or todo.awaited or effects.outcome.refusals)
+        return Turn(wrote=effects.wrote, again_after=0.0 if not settled else LOOK_AGAIN_SECONDS if unsure else None)
+
+    async def _observe(self, key: Key) -> Observed | None:
+        """The snapshot, with a direct look at what the watch may not show. None: nothing is to be done for this key."""
+        observed = self._store.observe(key)
+        if observed is None or "deletionTimestamp" in observed.deployment["metadata"]:
+            return None
+        if not (doubts := self._doubts.get(key)):
+            return observed
+        children = dict(observed.children)
+        for child in sorted(doubts):
+            live = await self._api.get(kinds.of(child[0]), key[0], child[1])
+            if live is None:
+                children.pop(child, None)
+                self._store.forget((child[0], key[0], child[1]))
+            else:
+                children[child] = live
+            if live is None or belongs(live, observed):
+                doubts.discard(child)
+        return replace(observed, children=children)
+
+    async def _apply(self, key: Key, observed: Observed, todo: Plan) -> _Effects:
+        children = dict(observed.children)
+        refusals: list[Refusal] = []
+        stale: Stale | None = None
+        accepted = self._accepted.setdefault(key, {})
+        for each in todo.applies:
+            try:
+                live = await self._api.apply(kinds.of(each.key[0]), each.child, uid=each.uid)
+            except Stale as error:
+                self._doubts.setdefault(key, set()).add(each.key)
+                stale = error
+            except Refused as error:
+                logger.warning("%s/%s: %s %s was refused: %s", *key, *each.key, error)
+                refusals.append(Refusal(kind=each.key[0], name=each.key[1], message=str(error)))
+            else:
+                self._store.put(live)
+                children[each.key] = live
+                _remember(accepted, each, live)
+        for gone in todo.deletes:
+            await self._api.delete(kinds.of(gone.kind), observed.namespace, gone.name, uid=gone.uid)
+            children.pop((gone.kind, gone.name), None)
+        if not accepted:
+            del self._accepted[key]
+        outcome = Outcome(refusals=tuple(refusals), conflicts=todo.conflicts)
+        wrote = len(todo.applies) > len(refusals) or bool(todo.deletes)
+        return _Effects(outcome=outcome, children=children, wrote=wrote, stale=stale)
+
+    async def _report(self, observed: Observed, todo: Plan, outcome: Outcome) -> bool:
+        """Write the status where it differs. False if the LLMDeployment has changed meanwhile."""
+        now, before = self._now(), observed.deployment.get("status")
+        status = build_status(observed, todo.spec, outcome, now=now)
+        if status == before:
+            return True
+        live = await self._api.apply_status(observed.deployment, status)
+        self._store.put(live)
+        event = announcement(observed.deployment, before=before, after=status, now=now, reporter=self._settings.identity)
+        if event is not None:
+            logger.info("%s/%s: %s: %s", observed.namespace, observed.name, event["reason"], event["message"])
+            try:
+                await self._api.post_event(event)
+            except ClusterError as error:
+                logger.warning("%s/%s: an Event was not posted: %s", observed.namespace, observed.name, error)
+        return bool(live["metadata"]["generation"] == observed.deployment["metadata"]["generation"])
+
+
+def _remember(accepted: dict[ChildKey, Accepted], each: Apply, live: Json) -> None:
+    """Keep in mind where the API server made something else of what we sent, so that it is not sent for ever."""
+    if covers(live, each.child):
+        accepted.pop(each.key, None)
+    else:
+        accepted[each.key] = Accepted.of(live, each.child)
