@@ -79,7 +79,7 @@ def _neighbours(path: Path) -> str:
     try:
         names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in parent.iterdir())
     except OSError:
-        return f"{parent} cannot be listed by uid {os.getuid()}."
+        return f"{parent} cannot be listed by uid {os.geteuid()}."
     if not names:
         return f"{parent} is there, and empty: is it the right volume, and was the model copied into it?"
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""
@@ -192,7 +192,7 @@ def _size(file: Path) -> int:
 
 def _unreadable(path: Path) -> EngineFailure:
     return _invalid(
-        f"{path} is not readable for uid {os.getuid()}, which the engine runs as. Make the model's files readable for "
+        f"{path} is not readable for uid {os.geteuid()}, which the engine runs as. Make the model's files readable for "
         "everybody (chmod -R a+rX)."
     )
 

@@ -1,0 +1,109 @@
+"""The command line that vLLM gets."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tokenfleet import contract
+from tokenfleet_engine import command
+from tokenfleet_engine.cgroup import cpu_limit, oom_kills
+from tokenfleet_engine.command import Build
+from tokenfleet_engine.failures import EngineFailure
+
+GPU = Build(version="0.32.0", cpu=False)
+CPU = Build(version="0.32.0", cpu=True)
+
+
+def _build(*flags: str, build: Build = GPU, environment: dict[str, str] | None = None) -> command.ServeCommand:
+    return command.build_command(
+        Path("/models/m"), served_name="m", host="0.0.0.0", port=8000, flags=flags, build=build, environment=environment or {}
+    )
+
+
+def test_what_tokenfleet_relies_on_is_always_there() -> None:
+    argv = _build().argv
+    assert argv[:3] == (sys.executable, "-m", "vllm.entrypoints.openai.api_server")
+    pairs = dict(zip(argv[3::2], argv[4::2], strict=False))
+    assert pairs["--model"] == "/models/m"
+    assert pairs["--served-model-name"] == "m"
+    assert (pairs["--host"], pairs["--port"]) == ("0.0.0.0", "8000")
+    assert pairs["--middleware"] == "tokenfleet_engine.admission.Admission"
+    assert pairs["--shutdown-timeout"] == str(contract.ENGINE_SHUTDOWN_SECONDS)
+
+
+def test_the_users_flags_come_last_so_that_they_win() -> None:
+    assert _build("--max-model-len", "512").argv[-2:] == ("--max-model-len", "512")
+
+
+def test_a_gpu_engine_gets_nothing_that_is_for_cpus() -> None:
+    built = _build(build=GPU)
+    assert "--enforce-eager" not in built.argv
+    assert built.environment == {}
+
+
+def test_a_cpu_engine_without_a_compiler_runs_eagerly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert "--enforce-eager" in _build(build=CPU).argv
+    assert "--enforce-eager" not in _build("--no-enforce-eager", build=CPU).argv
+
+
+def test_a_cpu_engine_uses_the_cpus_that_it_may_use_unless_told_otherwise() -> None:
+    assert _build(build=CPU).environment == {"OMP_NUM_THREADS": str(cpu_limit())}
+    assert _build(build=CPU, environment={"OMP_NUM_THREADS": "7"}).environment == {}
+
+
+@pytest.mark.parametrize("flag", ["--port", "--port=1", "--shutdown-timeout=0", "--api_server_count", "--ssl-keyfile"])
+def test_flags_that_would_break_the_fleet_are_refused_by_name(flag: str) -> None:
+    with pytest.raises(EngineFailure, match="cannot be set in extraArgs") as failure:
+        command.check_flags(["--max-model-len", "512", flag])
+    assert failure.value.reason == contract.REASON_ENGINE_CONFIG_INVALID
+
+
+def test_other_flags_pass() -> None:
+    command.check_flags(["--max-model-len", "512", "--model-impl=vllm", "--middleware", "a.B"])
+
+
+def test_shared_memory_that_is_too_small_is_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SHARED_MEMORY_BYTES", 1 << 62)
+    with pytest.raises(EngineFailure, match="memory-backed emptyDir"):
+        command.check_shared_memory(tmp_path)
+
+
+def test_shared_memory_that_is_large_enough_or_not_there_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "SHARED_MEMORY_BYTES", 1)
+    command.check_shared_memory(tmp_path)
+    command.check_shared_memory(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("files", "cpus"),
+    [
+        pytest.param({"cpu.max": "150000 100000\n"}, 2, id="one and a half is rounded up"),
+        pytest.param({"cpu.max": "10000 100000\n"}, 1, id="never less than one"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1, id="version 1"),
+        pytest.param({"cpu.max": "max 100000\n"}, None, id="no limit"),
+        pytest.param({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None, id="no limit in version 1"),
+        pytest.param({}, None, id="no control group"),
+    ],
+)
+def test_the_cpu_limit(tmp_path: Path, files: dict[str, str], cpus: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    available = cpu_limit(tmp_path / "none")
+    assert cpu_limit(tmp_path) == (available if cpus is None else min(cpus, available))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kills"),
+    [
+        pytest.param("memory.events", "low 0\nmax 12\noom 3\noom_kill 2\n", 2, id="version 2"),
+        pytest.param("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n", 1, id="version 1"),
+        pytest.param("other", "oom_kill 9\n", 0, id="no memory control"),
+    ],
+)
+def test_the_kernels_kills_are_counted(tmp_path: Path, name: str, text: str, kills: int) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert oom_kills(tmp_path) == kills
