@@ -1,0 +1,204 @@
+"""What the chart renders to, by the real helm. No API server: tests/integration/test_chart_install.py has that."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e2e.cluster import tools
+from tests.conftest import Golden
+from tests.integration.command_lines import CHART, KUBERNETES, ROOT, Json, documents, render, run
+from tokenfleet.settings import ControllerSettings
+
+VALUES = ROOT / "tests" / "chart" / "values"
+RENDERS = ["default", "everything", "namespaced"]
+
+
+def flags(name: str) -> list[str | Path]:
+    return [] if name == "default" else ["--values", VALUES / f"{name}.yaml"]
+
+
+@pytest.fixture(params=RENDERS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def rendered(name: str) -> list[Json]:
+    return documents(render(*flags(name)).ok())
+
+
+def one(rendered: list[Json], kind: str) -> Json:
+    (found,) = [document for document in rendered if document["kind"] == kind]
+    return found
+
+
+def container(rendered: list[Json]) -> Json:
+    (found,) = one(rendered, "Deployment")["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+def environment(rendered: list[Json]) -> dict[str, str]:
+    """The controller's environment, with its pod's name and namespace as the kubelet would fill them in."""
+    fields = {"metadata.name": "tokenfleet-7d9f-x2", "metadata.namespace": "tokenfleet-system"}
+    return {
+        entry["name"]: entry.get("value") or fields.get(entry.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath"), "")
+        for entry in container(rendered)["env"]
+    }
+
+
+def test_the_render_is_the_one_reviewed(name: str, golden: Golden) -> None:
+    text = render(*flags(name)).ok()
+    without_crd = "---\n".join(part for part in re.split(r"^---\n", text, flags=re.M) if "kind: CustomResourceDef" not in part)
+    golden(f"chart/{name}.yaml", without_crd)
+
+
+def test_lint_has_nothing_to_say(name: str) -> None:
+    tools.ensure("helm")
+    done = run([tools.path("helm"), "lint", "--strict", CHART, "--kube-version", KUBERNETES, *flags(name)])
+    assert done.status == 0, done.output
+    assert "WARNING" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        pytest.param("repicas=2", "additional properties 'repicas' not allowed", id="a name that does not exist"),
+        pytest.param("image.tga=1", "at '/image': additional properties 'tga' not allowed", id="a name inside another"),
+        pytest.param("replicas=two", "at '/replicas': got string, want integer", id="a word where a number is due"),
+        pytest.param("workers=0", "at '/workers': minimum: got 0, want 1", id="a number out of range"),
+        pytest.param("image.pullPolicy=Sometimes", "must be one of 'Always', 'IfNotPresent', 'Never'", id="no such policy"),
+        pytest.param("image.digest=sha256:12", "at '/image/digest'", id="a digest cut short"),
+        pytest.param("image.repository=tokenfleet/operator:1", "at '/image/repository'", id="a tag in the repository"),
+        pytest.param("engine.image=two words", "at '/engine/image'", id="an image with a space"),
+        pytest.param("watchNamespaces=models", "at '/watchNamespaces': got string, want array", id="a word for a list"),
+        pytest.param("watchNamespaces[0]=Models", "at '/watchNamespaces/0'", id="a namespace that cannot exist"),
+        pytest.param("tests.deployment=demo", "at '/tests/deployment'", id="a deployment without its namespace"),
+        pytest.param("resources=null", "missing property 'resources'", id="a value taken away"),
+    ],
+)
+def test_values_that_cannot_be_meant_are_refused(flag: str, message: str) -> None:
+    done = render("--set", flag)
+    assert done.status != 0
+    assert message in done.error
+
+
+def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) -> None:
+    asked: set[str] = set()
+
+    class Recorded(dict[str, str]):
+        def get(self, key: str, default: str = "") -> str:  # type: ignore[override]
+            asked.add(key)
+            return super().get(key, default)
+
+    ControllerSettings.from_environment(Recorded(environment(rendered)))
+    assert asked == set(environment(rendered))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        pytest.param(
+            "default",
+            {
+                "operator_image": "tokenfleet/operator:0.1.0",
+                "engine_image": "tokenfleet/engine:0.1.0",
+                "engine_cpu_image": "tokenfleet/engine-cpu:0.1.0",
+                "image_pull_policy": "IfNotPresent",
+                "watch_namespaces": (),
+                "resync_seconds": 300,
+                "workers": 8,
+                "lease_seconds": 15,
+                "liveness_seconds": 120,
+                "log_level": "info",
+            },
+            id="by default",
+        ),
+        pytest.param(
+            "everything",
+            {
+                "operator_image": f"mirror.example:5000/llm/operator@sha256:{'0123456789abcdef' * 4}",
+                "engine_image": "mirror.example:5000/llm/engine:1.2.3",
+                "engine_cpu_image": f"mirror.example:5000/llm/engine-cpu@sha256:{'0123456789abcdef' * 4}",
+                "image_pull_policy": "Always",
+                "watch_namespaces": ("models",),
+                "resync_seconds": 60,
+                "workers": 32,
+                "lease_seconds": 30,
+                "liveness_seconds": 240,
+                "log_level": "debug",
+            },
+            id="with everything set",
+        ),
+        pytest.param("namespaced", {"watch_namespaces": ("models", "staging")}, id="in two namespaces"),
+    ],
+)
+def test_the_controller_reads_what_the_values_say(rendered: list[Json], expected: Json) -> None:
+    settings = ControllerSettings.from_environment(environment(rendered))
+    assert {name: getattr(settings, name) for name in expected} == expected
+    assert (settings.identity, settings.own_namespace) == ("tokenfleet-7d9f-x2", "tokenfleet-system")
+    ports = {port["name"]: port["containerPort"] for port in container(rendered)["ports"]}
+    assert ports == {"health": settings.health_port, "metrics": settings.metrics_port}
+    assert container(rendered)["image"] == settings.operator_image
+
+
+def rules(rendered: list[Json]) -> Iterator[Json]:
+    for document in rendered:
+        if document["kind"] in ("Role", "ClusterRole"):
+            yield from document["rules"]
+
+
+def test_no_role_has_a_wildcard_or_reads_secrets(rendered: list[Json]) -> None:
+    granted = list(rules(rendered))
+    assert granted
+    for rule in granted:
+        assert not any("*" in entry for key in ("apiGroups", "resources", "verbs") for entry in rule[key]), rule
+        assert not {"secrets", "pods/exec", "nodes"} & set(rule["resources"]), rule
+        assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), rule
+
+
+def test_with_watched_namespaces_no_right_is_cluster_wide() -> None:
+    rendered = documents(render(*flags("namespaced")).ok())
+    assert not [document["kind"] for document in rendered if document["kind"].startswith("Cluster")]
+    places = sorted(document["metadata"]["namespace"] for document in rendered if document["kind"] == "Role")
+    assert places == ["models", "staging", "tokenfleet-system"]
+
+
+def test_the_crd_is_the_one_in_crds(name: str) -> None:
+    crds = [d for d in documents(render(*flags(name)).ok()) if d["kind"] == "CustomResourceDefinition"]
+    plain = yaml.safe_load((ROOT / "crds" / "llmdeployments.yaml").read_text())
+    kept = {"default": [{"helm.sh/resource-policy": "keep"}], "everything": [None], "namespaced": []}
+    assert [crd["metadata"].pop("annotations") for crd in crds] == kept[name]
+    for crd in crds:
+        del crd["metadata"]["labels"]
+        assert crd == plain
+
+
+def test_the_service_selects_the_controllers_pods_alone(rendered: list[Json]) -> None:
+    template = one(rendered, "Deployment")["spec"]["template"]
+    selector = one(rendered, "Service")["spec"]["selector"]
+    assert selector == one(rendered, "Deployment")["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= template["metadata"]["labels"].items()
+    assert not selector.items() <= one(rendered, "Pod")["metadata"]["labels"].items()
+
+
+def test_user_labels_are_everywhere_and_do_not_replace_ours() -> None:
+    for document in documents(render(*flags("everything")).ok()):
+        labels = document["metadata"]["labels"]
+        assert (labels["team"], labels["app.kubernetes.io/name"]) == ("ml", "fleets"), document["kind"]
+        if document["kind"] != "CustomResourceDefinition":
+            assert document["metadata"]["annotations"]["example.com/owner"] == "ml", document["kind"]
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"),
+    [
+        pytest.param("tokenfleet", "tokenfleet", id="the release is called like the chart"),
+        pytest.param("prod", "prod-tokenfleet", id="the release has a name of its own"),
+        pytest.param("a" * 53, "a" * 53, id="the longest name that helm takes"),
+    ],
+)
+def test_the_name_of_the_objects(release: str, expected: str) -> None:
+    assert one(documents(render(release=release).ok()), "Deployment")["metadata"]["name"] == expected
