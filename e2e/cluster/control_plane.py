@@ -44,7 +44,7 @@ class Layout:
     audit_log: Path | None
     bind_address: str = "127.0.0.1"
     advertise_address: str | None = None
-    service_cidr: str = "10.0.0.0/24"
+    service_cidr: str = "10.0.0.0/16"
 
     @property
     def server(self) -> str:
