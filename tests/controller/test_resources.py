@@ -1,0 +1,267 @@
+"""The children as they are built: golden files for a reader to review, and what must hold for every spec."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Golden
+from tests.controller.objects import NAME, NAMESPACE, SETTINGS, UID, llm_deployment, spec_of
+from tokenfleet import contract
+from tokenfleet.api import conditions
+from tokenfleet.controller.kinds import CHILDREN
+from tokenfleet.controller.observed import Json
+from tokenfleet.controller.resources import build_children
+from tokenfleet.errors import InvalidSpec
+
+EVERYTHING: Json = {
+    "model": {"source": "pvc://weights/org/llama-70b", "servedName": "llama-70b"},
+    "accelerator": "nvidia-h100-80gb",
+    "parallelism": {"tensor": 4, "pipeline": 2},
+    "engine": {
+        "dtype": "bfloat16",
+        "maxModelLen": 8192,
+        "gpuMemoryUtilization": "0.85",
+        "batching": {"maxNumSeqs": 64, "maxNumBatchedTokens": 8192, "chunkedPrefill": False},
+        "prefixCaching": False,
+        "extraArgs": ["--enforce-eager", "--seed=7"],
+    },
+    "replicas": 3,
+    "router": {"replicas": 4},
+    "drain": {"timeoutSeconds": 1200},
+    "rollout": {"maxSurge": 0, "maxUnavailable": 1},
+    "podTemplate": {
+        "metadata": {"labels": {"team": "search"}, "annotations": {"example.org/scrape": "true"}},
+        "spec": {
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+            "imagePullSecrets": [{"name": "registry"}],
+            "containers": [
+                {
+                    "name": "engine",
+                    "env": [{"name": "NCCL_DEBUG", "value": "INFO"}],
+                    "resources": {"limits": {"memory": "1024Gi"}},
+                    "livenessProbe": {"failureThreshold": 30},
+                },
+                {"name": "log-shipper", "image": "example.org/shipper:1"},
+            ],
+            "volumes": [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "32768Mi"}}],
+        },
+    },
+}
+
+CASES = {
+    "cpu": {},
+    "any-gpu": {"accelerator": "nvidia"},
+    "everything": EVERYTHING,
+}
+
+
+def children(**spec: Any) -> list[Json]:
+    deployment = llm_deployment(**spec)
+    return build_children(deployment, spec_of(deployment), SETTINGS)
+
+
+def child(kind: str, name: str, **spec: Any) -> Json:
+    (found,) = [body for body in children(**spec) if (body["kind"], body["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def engine_pod(**spec: Any) -> Json:
+    template: Json = child("Deployment", "llama-engine", **spec)["spec"]["template"]
+    return template
+
+
+def engine_container(**spec: Any) -> Json:
+    container: Json = engine_pod(**spec)["spec"]["containers"][0]
+    return container
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_children_are_the_ones_reviewed(case: str, golden: Golden) -> None:
+    text = yaml.safe_dump_all(children(**CASES[case]), sort_keys=False, width=120)
+    golden(f"controller/{case}.yaml", f"# The children of tests/controller/test_resources.py's case {case!r}.\n{text}")
+
+
+def test_every_child_belongs_to_the_llmdeployment() -> None:
+    for body in children():
+        metadata = body["metadata"]
+        assert metadata["namespace"] == NAMESPACE
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"], owner["controller"]) == ("LLMDeployment", NAME, UID, True)
+        assert metadata["labels"][contract.LABEL_DEPLOYMENT] == NAME
+        assert metadata["labels"][contract.LABEL_ROLE] in (contract.ROLE_ENGINE, contract.ROLE_ROUTER)
+        assert "app.kubernetes.io/instance" not in metadata["labels"], "Argo CD takes what carries it for its own"
+
+
+def test_every_kind_is_one_that_the_controller_watches() -> None:
+    watched = {(kind.api_version, kind.name) for kind in CHILDREN}
+    assert {(body["apiVersion"], body["kind"]) for body in children()} == watched
+
+
+def test_the_longest_name_fits_everywhere() -> None:
+    name = "a" * contract.MAX_NAME_LENGTH
+    deployment = llm_deployment(name=name)
+    for body in build_children(deployment, spec_of(deployment), SETTINGS):
+        replica_set = len(body["metadata"]["name"]) + len("-5d8c9b7f6d")
+        assert replica_set <= 58, "or Kubernetes cuts the hash off the names of the pods"
+
+
+@pytest.mark.parametrize("accelerator", ["cpu", "nvidia", "nvidia-h100-80gb"])
+def test_pods_are_restricted(accelerator: str) -> None:
+    for deployment in (child("Deployment", f"llama-{role}", accelerator=accelerator) for role in ("engine", "router")):
+        spec = deployment["spec"]["template"]["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+                "readOnlyRootFilesystem": True,
+            }
+
+
+def test_engines_get_no_token_and_routers_do() -> None:
+    assert engine_pod()["spec"]["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in engine_pod()["spec"]
+    router = child("Deployment", "llama-router")["spec"]["template"]["spec"]
+    assert (router["automountServiceAccountToken"], router["serviceAccountName"]) == (True, "llama-router")
+
+
+def test_a_router_may_read_its_llmdeployment_and_pods_and_nothing_else() -> None:
+    rules = child("Role", "llama-router")["rules"]
+    assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert [(rule["resources"], rule.get("resourceNames")) for rule in rules] == [
+        (["llmdeployments"], ["llama"]),
+        (["pods"], None),
+    ]
+
+
+@pytest.mark.parametrize("seconds", [1, 600, 86400])
+def test_the_grace_period_outlasts_the_drain(seconds: int) -> None:
+    drain = {"timeoutSeconds": seconds}
+    container = engine_container(drain=drain)
+    assert container["lifecycle"]["preStop"]["exec"]["command"] == ["tokenfleet-engine", "drain", "--timeout", str(seconds)]
+    assert container["args"][container["args"].index("--drain-seconds") + 1] == str(seconds)
+    assert engine_pod(drain=drain)["spec"]["terminationGracePeriodSeconds"] == seconds + 30
+    router = child("Deployment", "llama-router", drain=drain)["spec"]["template"]["spec"]
+    assert router["terminationGracePeriodSeconds"] == seconds + 10
+
+
+def test_a_rollout_does_not_give_up_before_an_engine_may_have_started() -> None:
+    spec = child("Deployment", "llama-engine")["spec"]
+    probe = engine_container()["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] == 3600
+    assert spec["progressDeadlineSeconds"] > 3600 + spec["minReadySeconds"]
+
+
+def test_only_routers_of_the_same_llmdeployment_reach_the_engines() -> None:
+    (rule,) = child("NetworkPolicy", "llama-engine")["spec"]["ingress"]
+    assert rule["from"] == [
+        {"podSelector": {"matchLabels": {"tokenfleet.dev/deployment": "llama", "tokenfleet.dev/role": "router"}}}
+    ]
+    assert rule["ports"] == [{"protocol": "TCP", "port": 8000}]
+
+
+def test_an_upgrade_of_the_operator_rolls_no_engine() -> None:
+    deployment = llm_deployment()
+    upgraded = replace(SETTINGS, operator_image="example.org/tokenfleet:2.0", identity="controller-1", workers=99)
+    before, after = (build_children(deployment, spec_of(deployment), each) for each in (SETTINGS, upgraded))
+    changed = [old["metadata"]["name"] for old, new in zip(before, after, strict=True) if old != new]
+    assert changed == ["llama-router"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "image"),
+    [
+        pytest.param({}, "example.org/engine-cpu:1.0", id="the CPU has a build of its own"),
+        pytest.param({"accelerator": "nvidia-l4-24gb"}, "example.org/engine:1.0", id="a GPU runs the other"),
+        pytest.param(
+            {"podTemplate": {"spec": {"containers": [{"name": "engine", "image": "own/engine:3"}]}}},
+            "own/engine:3",
+            id="podTemplate has the last word",
+        ),
+    ],
+)
+def test_the_image_follows_the_accelerator(spec: Json, image: str) -> None:
+    assert engine_container(**spec)["image"] == image
+
+
+@pytest.mark.parametrize(
+    ("parallelism", "gpus", "memory", "shared"),
+    [
+        pytest.param({}, "1", "4Gi", "2Gi", id="one GPU"),
+        pytest.param({"tensor": 8}, "8", "32Gi", "9Gi", id="eight that share a layer"),
+        pytest.param({"tensor": 4, "pipeline": 4}, "16", "64Gi", "17Gi", id="sixteen in groups"),
+        pytest.param({"tensor": 64, "pipeline": 64}, "4096", "16Ti", "4097Gi", id="more than anybody has"),
+    ],
+)
+def test_a_replica_asks_for_its_gpus(parallelism: Json, gpus: str, memory: str, shared: str) -> None:
+    spec = {"accelerator": "nvidia", "parallelism": parallelism}
+    resources = engine_container(**spec)["resources"]
+    assert resources["limits"] == {"nvidia.com/gpu": gpus}
+    assert resources["requests"]["memory"] == memory
+    (volume,) = [volume for volume in engine_pod(**spec)["spec"]["volumes"] if volume["name"] == "shm"]
+    assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": shared}
+
+
+def test_a_class_goes_to_its_nodes_and_any_gpu_anywhere() -> None:
+    affinity = engine_pod(accelerator="nvidia-h100-80gb")["spec"]["affinity"]["nodeAffinity"]
+    (term,) = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [
+        {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-H100-80GB-HBM3", "NVIDIA-H100-PCIe"]}
+    ]
+    assert "affinity" not in engine_pod(accelerator="nvidia")["spec"]
+    assert not engine_pod()["spec"].keys() & {"affinity", "tolerations"}
+
+
+def test_an_unknown_class_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidSpec) as refused:
+        children(accelerator="nvidia-z9000")
+    assert refused.value.reason == conditions.UNKNOWN_ACCELERATOR
+    assert "'nvidia-z9000'" in refused.value.message
+    assert "nvidia-h100-80gb" in refused.value.message
+
+
+def _specs() -> st.SearchStrategy[Json]:
+    """Good specs, with fields there or not."""
+    return st.fixed_dictionaries(
+        {"accelerator": st.sampled_from(["nvidia", "nvidia-h100-80gb", "nvidia-t4-16gb"])},
+        optional={
+            "replicas": st.integers(0, 1000),
+            "parallelism": st.fixed_dictionaries({}, optional={"tensor": st.integers(1, 64), "pipeline": st.integers(1, 64)}),
+            "engine": st.fixed_dictionaries(
+                {},
+                optional={
+                    "maxModelLen": st.integers(1, 16777216),
+                    "prefixCaching": st.booleans(),
+                    "extraArgs": st.lists(st.from_regex(r"\A--x-[a-z=0-9]{1,20}\Z"), max_size=5),
+                },
+            ),
+            "drain": st.fixed_dictionaries({"timeoutSeconds": st.integers(1, 86400)}),
+        },
+    )
+
+
+@given(spec=_specs())
+@settings(max_examples=60, deadline=None)
+def test_building_is_deterministic_and_plain_json(spec: Json) -> None:
+    built = children(**spec)
+    assert built == children(**spec)
+    assert json.loads(json.dumps(built)) == built
+    names = [(body["kind"], body["metadata"]["name"]) for body in built]
+    assert len(set(names)) == len(names)
+
+
+@given(spec=_specs())
+@settings(max_examples=60, deadline=None)
+def test_building_does_not_change_what_it_is_given(spec: Json) -> None:
+    deployment = llm_deployment(**spec)
+    before = json.dumps(deployment)
+    build_children(deployment, spec_of(deployment), SETTINGS)
+    assert json.dumps(deployment) == before

@@ -1,0 +1,65 @@
+"""What of the spec reaches the engine's command line."""
+
+from typing import Any
+
+import pytest
+
+from tests.controller.objects import llm_deployment, spec_of
+from tokenfleet.controller.observed import Json
+from tokenfleet.controller.resources.engine_command import engine_arguments, model_claim, model_path
+
+OWN = ["serve", "--model", "/models/llama", "--served-name", "llama", "--port", "8000", "--drain-seconds", "600", "--"]
+DEFAULTS = [
+    *("--dtype", "auto", "--gpu-memory-utilization", "0.90", "--enable-chunked-prefill", "--enable-prefix-caching"),
+]
+
+
+def arguments(**spec: Any) -> list[str]:
+    return engine_arguments("llama", spec_of(llm_deployment(**spec)))
+
+
+def test_the_smallest_spec_passes_only_what_the_crd_defaults() -> None:
+    assert arguments() == [*OWN, *DEFAULTS]
+
+
+@pytest.mark.parametrize(
+    ("engine", "flags"),
+    [
+        pytest.param({"dtype": "float16"}, ["--dtype", "float16"], id="dtype"),
+        pytest.param({"maxModelLen": 4096}, ["--max-model-len", "4096"], id="maxModelLen"),
+        pytest.param({"gpuMemoryUtilization": "0.5"}, ["--gpu-memory-utilization", "0.5"], id="gpuMemoryUtilization"),
+        pytest.param({"batching": {"maxNumSeqs": 9}}, ["--max-num-seqs", "9"], id="maxNumSeqs"),
+        pytest.param({"batching": {"maxNumBatchedTokens": 9}}, ["--max-num-batched-tokens", "9"], id="maxNumBatchedTokens"),
+        pytest.param({"batching": {"chunkedPrefill": False}}, ["--no-enable-chunked-prefill"], id="chunkedPrefill off"),
+        pytest.param({"prefixCaching": False}, ["--no-enable-prefix-caching"], id="prefixCaching off"),
+    ],
+)
+def test_a_field_is_a_flag(engine: Json, flags: list[str]) -> None:
+    made = arguments(engine=engine)
+    at = made.index(flags[0])
+    assert made[at : at + len(flags)] == flags
+
+
+def test_parallelism_is_passed_where_there_is_any() -> None:
+    made = arguments(accelerator="nvidia", parallelism={"tensor": 4, "pipeline": 2})
+    assert made[-4:] == ["--tensor-parallel-size", "4", "--pipeline-parallel-size", "2"]
+
+
+def test_extra_arguments_come_last_so_that_they_win() -> None:
+    assert arguments(engine={"extraArgs": ["--dtype", "float32", "-q"]})[-3:] == ["--dtype", "float32", "-q"]
+
+
+def test_the_served_name_is_the_users_where_there_is_one() -> None:
+    made = arguments(model={"source": "pvc://weights/llama", "servedName": "meta/llama"})
+    assert made[made.index("--served-name") + 1] == "meta/llama"
+
+
+@pytest.mark.parametrize(
+    ("source", "claim", "path"),
+    [
+        pytest.param("pvc://weights/org/llama", "weights", "/models/org/llama", id="a folder in a claim"),
+        pytest.param("pvc://weights", "weights", "/models", id="a whole claim"),
+    ],
+)
+def test_a_source_is_a_claim_and_a_path(source: str, claim: str, path: str) -> None:
+    assert (model_claim(source), model_path(source)) == (claim, path)
