@@ -68,9 +68,9 @@ def members(part: str = "") -> set[int]:
     """Every process in our groups, or in one part of them, in any hierarchy."""
     found: set[int] = set()
     for place in _places():
-        for file in (place / part).glob("**/cgroup.procs"):
+        for directory, _, _ in os.walk(place / part):
             with contextlib.suppress(OSError):  # a group may go while we look
-                found.update(int(pid) for pid in file.read_text().split())
+                found.update(int(pid) for pid in Path(directory, "cgroup.procs").read_text().split())
     found.discard(0)  # a process of another namespace
     found.discard(os.getpid())
     return found

@@ -1,8 +1,9 @@
 """Who listens on which port: so that a port that is taken is named together with the program that has it."""
 
+import contextlib
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -63,12 +64,21 @@ def _owners(inodes: set[str]) -> dict[str, Holder]:
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
-        try:
-            links = [str(file.readlink()) for file in (process / "fd").iterdir()]
-        except OSError:  # gone meanwhile, or not ours to look into
-            continue
-        for link in links:
+        for link in _open_files(process):
             if link in wanted:
-                name = (process / "comm").read_text().strip()
-                owners[wanted[link]] = Holder(int(process.name), name)
+                owners[wanted[link]] = Holder(int(process.name), _name(process))
     return owners
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):  # the process is gone
+        for file in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # the file was closed meanwhile
+                yield str(file.readlink())
+
+
+def _name(process: Path) -> str:
+    try:
+        return (process / "comm").read_text().strip()
+    except OSError:
+        return "a program that just ended"

@@ -321,15 +321,13 @@ def _serving() -> bool:
 
 
 def _containers() -> set[int]:
-    """The processes that serve, as the kernel sees them."""
-    found = set()
+    """The processes that serve, as the kernel sees them; not those that they fork for one request."""
+    found: dict[int, int] = {}
     for pid in cgroups.members(cgroups.PODS):
-        try:
+        with contextlib.suppress(OSError):
             if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"httpd\0"):
-                found.add(pid)
-        except OSError:
-            continue
-    return found
+                found[pid] = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return {pid for pid, parent in found.items() if parent not in found}
 
 
 def _process_of(pod: str) -> int:

@@ -1,9 +1,10 @@
 """What a cluster could leave on a machine: looked at before and after, so that a test can prove that nothing is left.
 
-The machine may be busy with other things, so a process counts as a trace when something ties it to a cluster: where its
-program or its arguments stand, its control group, or namespaces of its own.
+The machine may be busy with other things (a build of images, an API server of other tests), so a process counts as a trace
+when something ties it to the cluster: its arguments, its control group, or a network namespace of its own.
 """
 
+import contextlib
 import os
 import subprocess
 from dataclasses import dataclass, fields
@@ -34,7 +35,7 @@ class Traces:
     def look(cls) -> Self:
         return cls(
             processes=frozenset(_processes()),
-            mounts=frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
+            mounts=frozenset(place for place in _mounts() if not place.startswith(_being_built())),
             namespaces=frozenset(_namespaces()),
             links=frozenset(each.name for each in Path("/sys/class/net").iterdir()),
             routes=frozenset(_lines("ip", "route", "show", "table", "all")),
@@ -54,7 +55,7 @@ class Traces:
 
 
 def _processes() -> list[str]:
-    ours, found = str(paths.cache()), []
+    ours, found = str(paths.cluster()), []
     inside = cgroups.members()
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
@@ -64,22 +65,26 @@ def _processes() -> list[str]:
             program = str((process / "exe").readlink())
         except OSError:  # it is gone, or a thread of the kernel
             continue
-        if program.startswith(ours) or ours in command or int(process.name) in inside:
+        if ours in program or ours in command or int(process.name) in inside:
             found.append(f"{process.name} {command}")
     return found
 
 
 def _namespaces() -> set[str]:
-    """Mount and network namespaces that a process lives in or that a mount keeps alive."""
+    """Network namespaces that a process lives in; one that a mount keeps alive is seen as the mount."""
     found = set()
     for process in Path("/proc").iterdir():
-        for kind in ("mnt", "net") if process.name.isdigit() else ():
-            try:
-                found.add(str((process / "ns" / kind).readlink()))
-            except OSError:
-                continue
-    named = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - nsfs " in line]
-    return found | set(named)
+        with contextlib.suppress(OSError):
+            found.add(str((process / "ns" / "net").readlink()))
+    return found
+
+
+def _mounts() -> list[str]:
+    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+
+
+def _being_built() -> str:
+    return str(paths.cache() / "images")
 
 
 def _groups() -> list[str]:

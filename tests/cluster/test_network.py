@@ -1,0 +1,66 @@
+"""The cluster's addresses and rules, without touching the machine's."""
+
+import pytest
+
+from e2e.cluster import dns, network, paths
+from e2e.cluster.errors import ClusterError
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TOKENFLEET_POD_CIDR", "TOKENFLEET_SERVICE_CIDR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_everyone_has_an_address_in_the_right_network() -> None:
+    used = network.addresses()
+    assert used.node == "10.199.0.1"
+    assert used.api_service == "10.199.16.1"
+    assert used.dns_service == "10.199.16.10"
+    assert not used.pods.overlaps(used.services)
+    assert used.pods.num_addresses > 2 * 110, "twice the pods of the node, so that an address is not used again at once"
+
+
+def test_the_networks_can_be_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENFLEET_POD_CIDR", "172.30.0.0/24")
+    assert network.addresses().node == "172.30.0.1"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        pytest.param("somewhere", "is not an IPv4 network", id="no network"),
+        pytest.param("10.0.0.1/16", "is not an IPv4 network: .* has host bits set", id="an address"),
+        pytest.param("fd00::/64", "is not an IPv4 network", id="version 6"),
+        pytest.param("10.0.0.0/28", "is too small", id="too small"),
+    ],
+)
+def test_a_network_that_will_not_do(monkeypatch: pytest.MonkeyPatch, value: str, said: str) -> None:
+    monkeypatch.setenv("TOKENFLEET_SERVICE_CIDR", value)
+    with pytest.raises(ClusterError, match=said):
+        network.addresses()
+
+
+def test_the_rules_replace_themselves_and_guard_every_port_that_listens_beyond_loopback() -> None:
+    rules = network.rules(network.addresses())
+    assert rules.startswith("table ip tokenfleet\ndelete table ip tokenfleet\n"), "the same whether it was there or not"
+    for port in (paths.APISERVER_PORT, paths.KUBELET_PORT, paths.DNS_PORT):
+        assert str(port) in rules
+
+
+def test_the_dns_service_leads_to_the_node() -> None:
+    used = network.addresses()
+    manifests = {manifest["kind"]: manifest for manifest in dns.manifests(used).values()}
+    assert manifests["Service"]["spec"]["clusterIP"] == used.dns_service
+    assert manifests["EndpointSlice"]["endpoints"][0]["addresses"] == [used.node]
+    assert manifests["EndpointSlice"]["metadata"]["labels"]["kubernetes.io/service-name"] == "kube-dns"
+    names = {port["name"] for port in manifests["Service"]["spec"]["ports"]}
+    assert names == {port["name"] for port in manifests["EndpointSlice"]["ports"]}
+
+
+def test_names_outside_are_asked_for_only_where_the_machine_has_a_resolver() -> None:
+    from pathlib import Path
+
+    used, kubeconfig = network.addresses(), Path("/k")
+    assert "forward . /etc/resolv.conf" in dns.corefile(used, kubeconfig=kubeconfig, outside=Path("/etc/resolv.conf"))
+    assert "forward" not in dns.corefile(used, kubeconfig=kubeconfig, outside=None)
