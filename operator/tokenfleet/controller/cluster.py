@@ -6,7 +6,8 @@ Every call has a deadline, and every answer that is not a success is one of four
 ClusterError
 ├── Unavailable   no answer, or "not now" (5xx, 429, 401): the same call may succeed later
 ├── Stale         the world has moved on (404, 409, 410, another uid): look again, then decide anew
-├── Refused       not like this (400, 403, 413, 422): trying again alone will not help; carries the API server's words
+├── Refused       not like this (400, 403, 413, 422, a webhook that cannot be called): carries the API server's words, for
+│                 the user; trying again soon will not help
 └── NotLeading    we may not write: another replica may be leading by now
 
 A child that should not exist yet is applied with a resourceVersion that no object has, so that the API server itself refuses
@@ -35,7 +36,7 @@ PAGE: Final = 500
 _ABSENT: Final = "1"
 """A resourceVersion that no object ever has: the first write to a cluster's etcd is not an object."""
 _AWAY: Final = frozenset({429, 502, 503, 504})
-"""Answers that concern all calls. A 500 may be about this one alone, such as an admission webhook that cannot be called."""
+"""Answers that concern all calls."""
 _APPLY: Final = urlencode({"fieldManager": contract.FIELD_MANAGER, "force": "true"})
 _APPLY_TYPE: Final = "application/apply-patch+yaml"
 
@@ -172,8 +173,10 @@ class Cluster:
 
 def decide(what: str, status: int, data: bytes, *, retry_after: str | None = None) -> ClusterError:
     """What an answer that is not a success means for the caller."""
-    message, causes = _explanation(data)
+    message, reason, causes = _explanation(data)
     text = f"{what}: {status} {message}".rstrip()
+    if status == 500 and reason == "InternalError":  # of this object: its webhook, its service IP; not the server's own state
+        return Refused(message)
     if status in (401, 408, 429) or status >= 500:
         return Unavailable(text, retry_after=_seconds(retry_after))
     if status in (404, 409, 410) or (status == 422 and "metadata.uid" in causes):
@@ -183,14 +186,14 @@ def decide(what: str, status: int, data: bytes, *, retry_after: str | None = Non
     return Refused(message or text)
 
 
-def _explanation(data: bytes) -> tuple[str, tuple[str, ...]]:
-    """The message of a Kubernetes Status, and the fields that it names."""
+def _explanation(data: bytes) -> tuple[str, str, tuple[str, ...]]:
+    """The message of a Kubernetes Status, its reason, and the fields that it names."""
     try:
         answer = json.loads(data)
         causes = (answer.get("details") or {}).get("causes") or ()
-        return str(answer.get("message", "")), tuple(cause.get("field", "") for cause in causes)
+        return str(answer.get("message", "")), str(answer.get("reason", "")), tuple(cause.get("field", "") for cause in causes)
     except (ValueError, AttributeError):
-        return data[:300].decode(errors="replace").strip(), ()
+        return data[:300].decode(errors="replace").strip(), "", ()
 
 
 def _seconds(text: str | None) -> float | None:

@@ -1,0 +1,1 @@
+"""Measurements against a peer in the same run; none is a test."""
