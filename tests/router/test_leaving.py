@@ -1,6 +1,7 @@
 """Goodbyes: what SIGTERM does to clients, to running streams and to the process."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 
 from tests.router.harness import DONE, Call, Client, answer, engines, fleet, get, post, until
+from tokenfleet.router.main import main
 
 
 async def test_leaving_answers_ask_for_a_new_connection_and_streams_run_to_their_end() -> None:
@@ -160,19 +162,25 @@ async def test_a_second_sigterm_ends_it_at_once() -> None:
         ),
     ],
 )
-async def test_settings_that_cannot_be_used_are_told_and_exit_2(environment: dict[str, str], message: str) -> None:
+def test_settings_that_cannot_be_used_are_told_and_exit_2(
+    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     base = {
-        "PATH": os.environ["PATH"],
         "TOKENFLEET_ROUTER_STATIC_REPLICAS": "127.0.0.1:1",
         "TOKENFLEET_ROUTER_STATIC_MODEL": "llama",
         "TOKENFLEET_ROUTER_PORT": "0",
         "TOKENFLEET_ROUTER_ADMIN_PORT": "0",
         "HOME": "/nowhere",
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tokenfleet.router.main", env={**base, **environment}, stderr=asyncio.subprocess.PIPE
-    )
-    _, told = await asyncio.wait_for(process.communicate(), 20)
-    assert message in told.decode()
-    assert "Traceback" not in told.decode()
-    assert process.returncode == 2
+    for name, value in {**base, **environment}.items():
+        monkeypatch.setenv(name, value)
+    handlers = logging.root.handlers[:]
+    try:
+        with pytest.raises(SystemExit) as caught:
+            main()
+    finally:
+        logging.root.handlers[:] = handlers
+    told = capsys.readouterr().err
+    assert caught.value.code == 2
+    assert message in told
+    assert "Traceback" not in told

@@ -2,8 +2,8 @@
 
 Rides on kubernetes.aio's ApiClient (credentials, their refresh, TLS) with raw answers, not on its Watch: that one keeps
 asking from a version that is gone (410), decodes whole models, and has no deadline against a connection that went silent.
-After a failure the client is made anew, so that a rotated token or CA is read again. While the API is away the mirror
-keeps what it last knew.
+After a refusal or a failure of TLS the client is made anew, so that a rotated token or CA is read again. While the API is
+away the mirror keeps what it last knew.
 """
 
 import asyncio
@@ -11,12 +11,11 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import aiohttp
 import msgspec
 
-from tokenfleet.errors import TokenfleetError
 from tokenfleet.router.cluster_objects import ClusterObject
 
 log = logging.getLogger(__name__)
@@ -36,6 +35,8 @@ class Patience:
     """After which the API server ends a watch by itself."""
     silence: float = 75.0
     """Without a byte; bookmarks come about once a minute, and watching anew from where we are is cheap."""
+    breather: float = 1.0
+    """Watches that end well begin this far apart at least."""
     backoff: float = 0.5
     backoff_limit: float = 30.0
 
@@ -53,9 +54,6 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, *, retry_after: float = 0.0) -> None:
         super().__init__(f"{status}: {message}")
         self.retry_after = retry_after
-
-
-_FAILURES: Final = (OSError, aiohttp.ClientError, msgspec.MsgspecError, ValueError, TokenfleetError, Expired, Refused)
 
 
 class _ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -124,11 +122,13 @@ class Mirror(Generic[Object]):
                 try:
                     client = client or await self._connect()
                     await self._once(client)
-                    pause = 0.0 if loop.time() - began >= 1.0 else self._uniform(0.5, 1.0)
-                except _FAILURES as error:
+                    short = self._patience.breather - (loop.time() - began)
+                    pause = self._uniform(short / 2, short) if short > 0 else 0.0
+                except Exception as error:  # noqa: BLE001 - a router outlives whatever goes wrong with its watch
                     pause = self._fail(error)
-                    await _close(client)
-                    client = None
+                    if isinstance(error, (Refused, aiohttp.ClientSSLError)):
+                        await _close(client)
+                        client = None
                 await asyncio.sleep(pause)
         finally:
             await _close(client)
