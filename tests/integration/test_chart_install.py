@@ -15,7 +15,6 @@ from e2e.cluster import tools
 from e2e.cluster.control_plane import ControlPlane
 from tests.integration.command_lines import CHART, ROOT, Done, Json, Kubectl, documents, render, run
 from tests.integration.test_chart import RENDERS, environment, flags, one
-from tokenfleet import contract
 from tokenfleet.api.v1alpha1 import parse_spec
 from tokenfleet.controller.resources import build_children
 from tokenfleet.settings import ControllerSettings
@@ -124,8 +123,8 @@ def controller(kubectl: Kubectl, installed: Json) -> Kubectl:
     return replace(kubectl, impersonate=f"system:serviceaccount:tokenfleet-system:{account}")
 
 
-def test_the_controller_may_do_its_work(kubectl: Kubectl, installed: Json) -> None:
-    """Every child of an LLMDeployment, the router's Role among them, which only one who holds its rights may grant."""
+def test_the_controller_may_make_and_remove_every_child(kubectl: Kubectl, installed: Json) -> None:
+    """The router's Role among them, which only one who holds its rights may grant. The rest: test_chart_rights.py."""
     deployment = yaml.safe_load(EXAMPLE.read_text())
     deployment["metadata"]["namespace"] = "models"
     kubectl.apply(deployment).ok()
@@ -139,10 +138,6 @@ def test_the_controller_may_do_its_work(kubectl: Kubectl, installed: Json) -> No
     as_controller.apply(*children, flags=["--force-conflicts"]).ok()
     as_controller("get", *names, "-n", "models").ok()
     as_controller("delete", *names, "-n", "models", "--wait=false").ok()
-    demo = {"apiVersion": contract.API_VERSION, "kind": contract.KIND, "metadata": {"name": "demo", "namespace": "models"}}
-    as_controller.apply(demo | {"status": {"ready": "0/1"}}, flags=["--subresource=status", "--validate=ignore"]).ok()
-    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "spec": {"holderIdentity": "me"}}
-    as_controller.apply(lease | {"metadata": {"name": "leader", "namespace": "tokenfleet-system"}}).ok()
     kubectl("delete", "llmd", "demo", "-n", "models").ok()
 
 
@@ -157,6 +152,7 @@ def test_the_controller_may_do_its_work(kubectl: Kubectl, installed: Json) -> No
         pytest.param("create clusterroles", id="make a ClusterRole"),
         pytest.param("escalate roles.rbac.authorization.k8s.io -n models", id="grant more than it holds"),
         pytest.param("create leases.coordination.k8s.io -n models", id="take a Lease elsewhere"),
+        pytest.param("update leases.coordination.k8s.io/other -n tokenfleet-system", id="take another's Lease"),
     ],
 )
 def test_the_controller_may_do_no_more(kubectl: Kubectl, installed: Json, question: str) -> None:

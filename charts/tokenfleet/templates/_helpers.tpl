@@ -60,36 +60,55 @@ annotations:
 
 {{/* What the controller may do where it watches. */}}
 {{- define "tokenfleet.rules" -}}
+# The API server lets nobody grant more than they hold: `get` here, and on pods, is what routers are given.
 - apiGroups: [tokenfleet.dev]
   resources: [llmdeployments]
   verbs: [get, list, watch]
 - apiGroups: [tokenfleet.dev]
   resources: [llmdeployments/status]
-  verbs: [get, patch]
+  verbs: [patch]
 # Children name their LLMDeployment as the owner that their deletion blocks; some clusters ask for this right then.
 - apiGroups: [tokenfleet.dev]
   resources: [llmdeployments/finalizers]
   verbs: [update]
-- apiGroups: [apps]
-  resources: [deployments]
+{{- range $group, $resources := include "tokenfleet.children" . | fromYaml }}
+- apiGroups: [{{ $group | quote }}]
+  resources: [{{ join ", " $resources }}]
   verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [services, serviceaccounts]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-# The API server lets nobody grant more than they hold: a router's Role is a part of these rules.
-- apiGroups: [rbac.authorization.k8s.io]
-  resources: [roles, rolebindings]
-  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
+# The watch proves that it lives by the renewals of the leader's Lease, and spans all namespaces in one.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [tokenfleet-controller]
+  verbs: [list, watch]
+{{- end -}}
+
+{{/* In its own namespace where that is not among the watched ones: the watches span it for the Lease, nothing there is written. */}}
+{{- define "tokenfleet.watchRules" -}}
+- apiGroups: [tokenfleet.dev]
+  resources: [llmdeployments]
+  verbs: [list, watch]
+{{- range $group, $resources := include "tokenfleet.children" . | fromYaml }}
+- apiGroups: [{{ $group | quote }}]
+  resources: [{{ join ", " $resources }}]
+  verbs: [list, watch]
+{{- end }}
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+{{- end -}}
+
+{{/* The kinds of an LLMDeployment's children, by API group. */}}
+{{- define "tokenfleet.children" -}}
+"": [serviceaccounts, services]
+apps: [deployments]
+networking.k8s.io: [networkpolicies]
+policy: [poddisruptionbudgets]
+rbac.authorization.k8s.io: [rolebindings, roles]
 {{- end -}}
