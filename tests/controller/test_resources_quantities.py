@@ -1,13 +1,12 @@
-"""Quantities as the API server writes them; tests/integration/test_children.py asks a real one the same."""
+"""Quantities as the API server writes them; tests/integration/test_children.py asks a real one about the same table."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenfleet.controller.resources.quantities import canonical_quantity
+from tokenfleet.controller.resources.quantities import MILLI, canonical_quantity
 
 TABLE = [
-    # Each pair is what a real API server answered.
     ("1", "1"),
     (2, "2"),
     (0, "0"),
@@ -51,6 +50,13 @@ TABLE = [
 @pytest.mark.parametrize(("written", "kept"), [pytest.param(*row, id=repr(row[0])) for row in TABLE])
 def test_a_quantity_is_written_as_the_api_server_does(written: object, kept: str) -> None:
     assert canonical_quantity(written) == kept
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"), [("1u", "1m"), ("0.0001", "1m"), ("0.1Gi", "107374182400m"), ("1.0001", "1001m"), ("0", "0")]
+)
+def test_requests_and_limits_are_kept_to_the_thousandth(written: str, kept: str) -> None:
+    assert canonical_quantity(written, finest=MILLI) == kept
 
 
 @pytest.mark.parametrize("text", ["", "a", "1 Gi", "1GiB", "1K", "Gi", "1e", "--1", None, True, [], "1_000", "٣"], ids=repr)

@@ -1,7 +1,6 @@
 """The table of specs against a real API server, which holds the CRD's half of the rules; tests/api has pydantic's half."""
 
 import copy
-import ssl
 import time
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import pytest
 
 from e2e.cluster.control_plane import ControlPlane
 from tests.api.specs import BAD, GOOD, MINIMAL, Json, Row, parameters
+from tests.integration.raw_api import connected
 from tokenfleet import contract
 from tokenfleet.api.crd import custom_resource_definition
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, parse_spec
@@ -21,12 +21,8 @@ _STRICT = {"fieldValidation": "Strict", "dryRun": "All"}
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane) -> Iterator[httpx.Client]:
-    """The API server as its administrator sees it, with the CRD established."""
-    authority = control_plane.layout.authority
-    context = ssl.create_default_context(cafile=authority.certificate)
-    pair = authority.pair("admin")
-    context.load_cert_chain(pair.certificate, pair.key)
-    with httpx.Client(base_url=control_plane.layout.server, verify=context, trust_env=False, timeout=10.0) as client:
+    """With the CRD established."""
+    with connected(control_plane) as client:
         definition = custom_resource_definition()
         path = f"{_CRDS}/{definition['metadata']['name']}"
         applied = client.patch(

@@ -1,9 +1,9 @@
 """Kubernetes quantities in the form in which the API server gives them back.
 
 "1024Mi" comes back as "1Gi", "0.5" as "500m", the number 2 as "2". What the controller wants is compared with what the API
-server has, so what the user writes into podTemplate is brought into this form first. The rules are those of
-k8s.io/apimachinery/pkg/api/resource: the suffix keeps its family (binary, decimal, exponent), and is the largest without a
-fraction.
+server has, so what the user writes into podTemplate is brought into this form first, which the API server then leaves as it is.
+The rules are those of k8s.io/apimachinery/pkg/api/resource: the suffix keeps its family (binary, decimal, exponent), and is
+the largest without a fraction.
 """
 
 import re
@@ -13,32 +13,36 @@ _FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|
 _BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei")
 _DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 _EXPONENTS = {suffix: exponent for exponent, suffix in _DECIMAL.items()}
-_SMALLEST = Decimal("1e-9")
 _LARGEST = 2**63 - 1
 
+NANO = Decimal("1e-9")
+MILLI = Decimal("1e-3")
 
-def canonical_quantity(value: object) -> str:
-    """`value` as the API server writes it; raises ValueError where it is no quantity."""
+
+def canonical_quantity(value: object, *, finest: Decimal = NANO) -> str:
+    """`value` as the API server writes it; raises ValueError where it is no quantity.
+
+    What is finer than `finest` is rounded away from zero: requests and limits are kept to the thousandth.
+    """
     text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError(f"{value!r} is no quantity; write one such as 500m, 2 or 16Gi")
     number, suffix = Decimal(match[1]), match[2] or ""
     if suffix in _BINARY and suffix:
-        return _binary(number * 1024 ** _BINARY.index(suffix))
+        return _binary(_bounded(number * 1024 ** _BINARY.index(suffix), finest))
     if suffix in _EXPONENTS:
-        return _decimal(number.scaleb(_EXPONENTS[suffix]), exponential=False)
-    return _decimal(number.scaleb(int(suffix[1:])), exponential=True)
+        return _decimal(_bounded(number.scaleb(_EXPONENTS[suffix]), finest), exponential=False)
+    return _decimal(_bounded(number.scaleb(int(suffix[1:])), finest), exponential=True)
 
 
-def _bounded(amount: Decimal) -> Decimal:
-    """No finer than a billionth, rounded away from zero, and no larger than the API server keeps."""
-    rounded = amount.quantize(_SMALLEST, rounding=ROUND_UP) if abs(amount) < _LARGEST else amount
+def _bounded(amount: Decimal, finest: Decimal) -> Decimal:
+    """Rounded, and no larger than the API server keeps."""
+    rounded = amount.quantize(finest, rounding=ROUND_UP) if abs(amount) < _LARGEST else amount
     return max(Decimal(-_LARGEST), min(Decimal(_LARGEST), rounded))
 
 
 def _binary(amount: Decimal) -> str:
-    amount = _bounded(amount)
     if amount != amount.to_integral_value() or abs(amount) < 1024:
         return _decimal(amount, exponential=False)
     whole, power = int(amount), 0
@@ -48,7 +52,6 @@ def _binary(amount: Decimal) -> str:
 
 
 def _decimal(amount: Decimal, *, exponential: bool) -> str:
-    amount = _bounded(amount)
     if amount == 0:
         return "0"
     nanos, exponent = int(amount.scaleb(9)), -9

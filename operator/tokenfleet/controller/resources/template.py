@@ -7,10 +7,11 @@ whether a field exists is the API server's to say.
 """
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.resources.quantities import canonical_quantity
+from tokenfleet.controller.resources.quantities import MILLI, NANO, canonical_quantity
 from tokenfleet.errors import InvalidSpec
 
 _MERGED_BY = {
@@ -106,14 +107,16 @@ def _canonical(node: Any, *, path: str) -> Any:
 
 def _canonical_field(key: str, value: Any, *, path: str) -> Any:
     if key in _QUANTITY_MAPS and isinstance(value, Mapping):
-        return {name: None if item is None else _quantity(item, path=f"{path}.{name}") for name, item in value.items()}
-    if key in _QUANTITIES and value is not None:
-        return _quantity(value, path=path)
+        return {name: _quantity(item, path=f"{path}.{name}", finest=MILLI) for name, item in value.items()}
+    if key in _QUANTITIES:
+        return _quantity(value, path=path, finest=NANO)
     return _canonical(value, path=path)
 
 
-def _quantity(value: Any, *, path: str) -> str:
+def _quantity(value: Any, *, path: str, finest: Decimal) -> str | None:
+    if value is None:
+        return None
     try:
-        return canonical_quantity(value)
+        return canonical_quantity(value, finest=finest)
     except ValueError as error:
         raise InvalidSpec(f"{path}: {error}") from error
