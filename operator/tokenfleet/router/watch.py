@@ -217,9 +217,13 @@ class Mirror(Generic[Object]):
 async def _check(response: Any) -> None:
     if response.status == 200:
         return
-    message = (await response.content.read(2048)).decode("utf-8", "replace")
     if response.status == 410:
         raise Expired
+    text = await response.content.read(4096)
+    try:
+        message = msgspec.json.decode(text, type=_Status).message
+    except msgspec.DecodeError:
+        message = text.decode("utf-8", "replace")
     after = response.headers.get("Retry-After", "")
     raise Refused(response.status, message, retry_after=min(60.0, float(after)) if after.isdecimal() else 0.0)
 
