@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return run(parsed)
     except ClusterError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("\n".join([f"error: {error}", *getattr(error, "__notes__", ())]), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -1,25 +1,32 @@
 """The cluster's own control groups: what makes every process that ever came from it findable, whatever it calls itself.
 
-Daemons join `tokenfleet/system` before they become their program, so shims, plugins and whatever else they fork are in it
-too; the kubelet keeps its pods below `tokenfleet`. Works on version 1, version 2, and the mix of both. Nothing outside of
-`tokenfleet` is touched, except that version 2 has to be told to pass its controllers down.
+Daemons join the group `system` before they become their program, so shims, plugins and whatever else they fork are in it
+too; the kubelet keeps its pods beside it. Works on version 1, version 2, and the mix of both. Each cache has a group of its
+own, so that no two clusters take each other's processes for theirs. Nothing outside of it is touched, except that version 2
+has to be told to pass its controllers down.
 """
 
 import contextlib
 import errno
+import hashlib
 import os
 import signal
 import time
 from pathlib import Path
 from typing import Final
 
+from e2e.cluster import paths
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import wait_until
 
-NAME: Final = "tokenfleet"
 SYSTEM: Final = "system"
 PODS: Final = "kubepods"
 _PASSED_DOWN: Final = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
+
+
+def name() -> str:
+    """Of the group that everything of this cache's cluster is in."""
+    return f"tokenfleet-{hashlib.sha256(str(paths.cache()).encode()).hexdigest()[:8]}"
 
 
 def hierarchies(mountinfo: str | None = None) -> tuple[list[Path], Path | None]:
@@ -40,19 +47,19 @@ def hierarchies(mountinfo: str | None = None) -> tuple[list[Path], Path | None]:
 def ensure() -> None:
     """Make the groups in all hierarchies; the kubelet wants its root group to be there."""
     first, second = hierarchies()
-    if second is not None and not first:
-        _pass_down(second)
     for place in _places():
         try:
+            if place.parent == second and not first:
+                _pass_down(second)
             (place / SYSTEM).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ClusterError(
                 f"cannot make a control group below {place.parent} ({error.strerror}): the cluster needs a writable "
                 "cgroup file system; in a container, run it with --privileged and a cgroup namespace of its own."
             ) from error
-        for name in ("cpuset.cpus", "cpuset.mems"):  # version 1: a new group may use no processor until told so
+        for setting in ("cpuset.cpus", "cpuset.mems"):  # version 1: a new group may use no processor until told so
             for group in (place, place / SYSTEM):
-                source, target = group.parent / name, group / name
+                source, target = group.parent / setting, group / setting
                 if place.parent in first and target.exists() and not target.read_text().strip():
                     target.write_text(source.read_text())
 
@@ -61,7 +68,7 @@ def procs() -> Path:
     """The file that a daemon writes its process number to."""
     first, second = hierarchies()
     chosen = second or next((place for place in first if place.name == "systemd"), first[0])
-    return chosen / NAME / SYSTEM / "cgroup.procs"
+    return chosen / name() / SYSTEM / "cgroup.procs"
 
 
 def members(part: str = "") -> set[int]:
@@ -110,7 +117,7 @@ def _removed(place: Path) -> bool:
 
 def _places() -> list[Path]:
     first, second = hierarchies()
-    return [place / NAME for place in (*first, *([second] if second else []))]
+    return [place / name() for place in (*first, *([second] if second else []))]
 
 
 def _pass_down(root: Path) -> None:
@@ -119,8 +126,6 @@ def _pass_down(root: Path) -> None:
     for controller in _PASSED_DOWN:
         if controller in available - passed:
             (root / "cgroup.subtree_control").write_text(f"+{controller}")
-    group = root / NAME
-    group.mkdir(exist_ok=True)
 
 
 def _zombie(pid: int) -> bool:

@@ -156,8 +156,7 @@ def settle(used: network.Addresses, running: set[int]) -> None:
 def _link(owner: str | None) -> None:
     if owner is None or owner == network.mark():
         return
-    if owner.startswith("tokenfleet cluster in "):
-        other = Path(owner.removeprefix("tokenfleet cluster in ")).parent
+    if (other := network.cache_of(owner)) is not None:
         raise ClusterError(
             f"a Tokenfleet cluster of another cache has the link {paths.LINK_NAME}: end it with "
             f"`TOKENFLEET_CACHE={other} python -m e2e.cluster down`."

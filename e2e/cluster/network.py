@@ -20,6 +20,7 @@ from e2e.cluster.processes import boot, wait_until
 
 Network = ipaddress.IPv4Network
 TABLE: Final = "tokenfleet"
+_MARK: Final = "tokenfleet cluster in "
 PROXY_TABLES: Final = (("ip", "kube-proxy"), ("ip6", "kube-proxy"))
 _SETTINGS: Final = (
     "net/ipv4/ip_forward",
@@ -108,13 +109,24 @@ def remove(used: Addresses) -> None:
 
 def mark() -> str:
     """Stands on the link, so that it is known whose it is."""
-    return f"tokenfleet cluster in {paths.cluster()}"
+    return f"{_MARK}{paths.cluster()}"
 
 
 def owner(link: str) -> str | None:
     """The alias of a link: empty where it has none, None where there is no such link."""
     file = Path("/sys/class/net") / link / "ifalias"
     return file.read_text().strip() if file.exists() else None
+
+
+def foreign_cache() -> Path | None:
+    """The other cache whose cluster has the link, where there is one."""
+    alias = owner(paths.LINK_NAME) or ""
+    return None if alias == mark() else cache_of(alias)
+
+
+def cache_of(alias: str) -> Path | None:
+    """The cache of the cluster that marked a link so."""
+    return Path(alias.removeprefix(_MARK)).parent if alias.startswith(_MARK) else None
 
 
 def pod_links(used: Addresses) -> list[str]:
@@ -147,6 +159,18 @@ def nft_tables() -> set[tuple[str, str]]:
         raise ClusterError(f"nft does not work here ({answer.stderr.decode().strip()}): the cluster needs nf_tables.")
     entries = json.loads(answer.stdout)["nftables"]
     return {(entry["table"]["family"], entry["table"]["name"]) for entry in entries if "table" in entry}
+
+
+def firewalls(listing: str | None = None) -> list[str]:
+    """Chains of others that drop what nobody has allowed: an accept of ours cannot overrule them."""
+    if listing is None:
+        listing = _run([packages.program("nft"), "-j", "list", "chains"])
+    chains = [entry["chain"] for entry in json.loads(listing)["nftables"] if "chain" in entry]
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("policy") == "drop" and chain.get("hook") in ("forward", "input") and chain["family"] in ("ip", "inet")
+    ]
 
 
 def claim_proxy_tables() -> None:

@@ -138,7 +138,7 @@ def _config(layout: Layout, used: network.Addresses, resolver: Path) -> dict[str
         "tlsPrivateKeyFile": str(server.key),
         "containerRuntimeEndpoint": f"unix://{paths.containerd_socket()}",
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": f"/{cgroups.NAME}",
+        "cgroupRoot": f"/{cgroups.name()}",
         "failCgroupV1": False,
         "failSwapOn": False,
         "enforceNodeAllocatable": [],

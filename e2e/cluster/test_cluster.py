@@ -72,6 +72,8 @@ def workload(before: Traces) -> str:
 class Neighbour:
     """A containerd that is not the cluster's."""
 
+    GROUP = "neighbour-of-tokenfleet"
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket = directory / "c.sock"
@@ -92,7 +94,7 @@ class Neighbour:
         archive = self.directory / "sandbox.tar"
         sandbox.write(archive)
         self.ctr("images", "import", str(archive))
-        answer = self.ctr("run", "--detach", sandbox.image_name(), "neighbour")
+        answer = self.ctr("run", "--detach", "--cgroup", f"/{self.GROUP}", sandbox.image_name(), "neighbour")
         assert answer.returncode == 0, answer.stderr
         return self
 
@@ -103,7 +105,9 @@ class Neighbour:
         self.ctr("containers", "delete", "neighbour")
         self.process.terminate()
         self.process.wait(timeout=20)
-        for place in self.made:
+        first, second = cgroups.hierarchies()
+        groups = [place / self.GROUP for place in (*first, *([second] if second else []))]
+        for place in [*(group for group in groups if group.exists()), *self.made]:
             with contextlib.suppress(OSError):  # somebody else came to use it
                 place.rmdir()
 

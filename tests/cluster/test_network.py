@@ -1,5 +1,8 @@
 """The cluster's addresses and rules, without touching the machine's."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from e2e.cluster import dns, network, paths
@@ -59,8 +62,26 @@ def test_the_dns_service_leads_to_the_node() -> None:
 
 
 def test_names_outside_are_asked_for_only_where_the_machine_has_a_resolver() -> None:
-    from pathlib import Path
 
     used, kubeconfig = network.addresses(), Path("/k")
     assert "forward . /etc/resolv.conf" in dns.corefile(used, kubeconfig=kubeconfig, outside=Path("/etc/resolv.conf"))
     assert "forward" not in dns.corefile(used, kubeconfig=kubeconfig, outside=None)
+
+
+def test_a_firewall_that_drops_by_default_is_seen() -> None:
+    chains = [
+        {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"},
+        {"family": "ip", "table": "filter", "name": "INPUT", "hook": "input", "policy": "accept"},
+        {"family": "ip", "table": "filter", "name": "DOCKER"},
+        {"family": "ip6", "table": "filter", "name": "FORWARD", "hook": "forward", "policy": "drop"},
+        {"family": "inet", "table": "ufw", "name": "in", "hook": "input", "policy": "drop"},
+        {"family": "ip", "table": "nat", "name": "PREROUTING", "hook": "prerouting", "policy": "accept"},
+    ]
+    listing = json.dumps({"nftables": [{"metainfo": {}}, *({"chain": chain} for chain in chains)]})
+    assert network.firewalls(listing) == ["ip filter FORWARD", "inet ufw in"]
+
+
+def test_whose_link_it_is_stands_in_its_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKENFLEET_CACHE", "/some/cache")
+    assert network.cache_of(network.mark()) == Path("/some/cache")
+    assert network.cache_of("a bridge of mine") is None
