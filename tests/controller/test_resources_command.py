@@ -7,15 +7,17 @@ import pytest
 from tests.controller.objects import llm_deployment, spec_of
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources.engine_command import engine_arguments, model_claim, model_path
+from tokenfleet.planning.accelerators import find_accelerator
 
 OWN = ["serve", "--model", "/models/llama", "--served-name", "llama", "--port", "8000", "--drain-seconds", "600", "--"]
 DEFAULTS = [
-    *("--dtype", "auto", "--gpu-memory-utilization", "0.90", "--enable-chunked-prefill", "--enable-prefix-caching"),
+    *("--kv-cache-memory-bytes", "1073741824", "--dtype", "auto", "--enable-chunked-prefill", "--enable-prefix-caching"),
 ]
 
 
 def arguments(**spec: Any) -> list[str]:
-    return engine_arguments("llama", spec_of(llm_deployment(**spec)))
+    parsed = spec_of(llm_deployment(**spec))
+    return engine_arguments("llama", parsed, find_accelerator(parsed.accelerator))
 
 
 def test_the_smallest_spec_passes_only_what_the_crd_defaults() -> None:
@@ -27,7 +29,6 @@ def test_the_smallest_spec_passes_only_what_the_crd_defaults() -> None:
     [
         pytest.param({"dtype": "float16"}, ["--dtype", "float16"], id="dtype"),
         pytest.param({"maxModelLen": 4096}, ["--max-model-len", "4096"], id="maxModelLen"),
-        pytest.param({"gpuMemoryUtilization": "0.5"}, ["--gpu-memory-utilization", "0.5"], id="gpuMemoryUtilization"),
         pytest.param({"batching": {"maxNumSeqs": 9}}, ["--max-num-seqs", "9"], id="maxNumSeqs"),
         pytest.param({"batching": {"maxNumBatchedTokens": 9}}, ["--max-num-batched-tokens", "9"], id="maxNumBatchedTokens"),
         pytest.param({"batching": {"chunkedPrefill": False}}, ["--no-enable-chunked-prefill"], id="chunkedPrefill off"),
@@ -38,6 +39,13 @@ def test_a_field_is_a_flag(engine: Json, flags: list[str]) -> None:
     made = arguments(engine=engine)
     at = made.index(flags[0])
     assert made[at : at + len(flags)] == flags
+
+
+def test_a_gpu_gives_vllm_its_share_and_a_cpu_a_fixed_size() -> None:
+    on_gpu = arguments(accelerator="nvidia", engine={"gpuMemoryUtilization": "0.5"})
+    assert on_gpu[on_gpu.index("--gpu-memory-utilization") + 1] == "0.5"
+    assert "--kv-cache-memory-bytes" not in on_gpu
+    assert "--gpu-memory-utilization" not in arguments(engine={"gpuMemoryUtilization": "0.5"})
 
 
 def test_parallelism_is_passed_where_there_is_any() -> None:

@@ -153,8 +153,8 @@ class Engine(Ruled):
     )
     gpu_memory_utilization: Annotated[str, Field(pattern=_FRACTION)] = Field(
         default="0.90",
-        description="Share of each GPU's memory (on `cpu`: of the node's memory) that vLLM takes for weights, activations "
-        'and KV cache. A decimal in quotes, such as "0.90".',
+        description="Share of each GPU's memory that vLLM takes for weights, activations and KV cache. A decimal in quotes, "
+        'such as "0.90". Without effect on `cpu`, where the KV cache has 1 GiB unless extraArgs set --kv-cache-memory-bytes.',
     )
     batching: Batching = Field(default=Batching(), description="Continuous batching.")
     prefix_caching: bool = Field(

@@ -76,7 +76,7 @@ def _container(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings,
         "image": settings.engine_image if accelerator.resource else settings.engine_cpu_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["tokenfleet-engine"],
-        "args": engine_arguments(name, spec),
+        "args": engine_arguments(name, spec, accelerator),
         "ports": [{"name": "http", "containerPort": contract.ENGINE_PORT, "protocol": "TCP"}],
         **_probes(),
         "lifecycle": {

@@ -6,8 +6,11 @@ last, so that they win.
 
 from tokenfleet import contract
 from tokenfleet.api.v1alpha1 import Engine, LLMDeploymentSpec, Parallelism
+from tokenfleet.planning.accelerators import Accelerator
 
 _SCHEME = "pvc://"
+_CPU_KV_CACHE_BYTES = 1024**3
+"""On a CPU: vLLM would take its share of the whole node's memory, and leave no room for a second replica, or a rollout."""
 
 
 def model_claim(source: str) -> str:
@@ -21,7 +24,7 @@ def model_path(source: str) -> str:
     return f"{contract.MODEL_MOUNT_PATH}/{path}" if path else contract.MODEL_MOUNT_PATH
 
 
-def engine_arguments(name: str, spec: LLMDeploymentSpec) -> list[str]:
+def engine_arguments(name: str, spec: LLMDeploymentSpec, accelerator: Accelerator) -> list[str]:
     """Arguments of `tokenfleet-engine`: its own, then `--` and vLLM's."""
     return [
         "serve",
@@ -34,15 +37,22 @@ def engine_arguments(name: str, spec: LLMDeploymentSpec) -> list[str]:
         "--drain-seconds",
         str(spec.drain.timeout_seconds),
         "--",
+        *_memory_flags(spec.engine, accelerator),
         *_engine_flags(spec.engine),
         *_parallel_flags(spec.parallelism),
         *spec.engine.extra_args,
     ]
 
 
+def _memory_flags(engine: Engine, accelerator: Accelerator) -> list[str]:
+    if accelerator.resource is None:
+        return ["--kv-cache-memory-bytes", str(_CPU_KV_CACHE_BYTES)]
+    return ["--gpu-memory-utilization", engine.gpu_memory_utilization]
+
+
 def _engine_flags(engine: Engine) -> list[str]:
     batching = engine.batching
-    flags = ["--dtype", engine.dtype, "--gpu-memory-utilization", engine.gpu_memory_utilization]
+    flags = ["--dtype", engine.dtype]
     for flag, value in (
         ("--max-model-len", engine.max_model_len),
         ("--max-num-seqs", batching.max_num_seqs),
