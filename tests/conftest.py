@@ -1,13 +1,18 @@
 """Golden files: what a builder or a chart made when somebody last looked at it.
 
 `pytest --update-golden` writes them anew; the difference is then read in review. Without the flag a test only compares.
+hypothesis does not time its examples: a busy machine is not a bug.
 """
 
 import difflib
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -249,7 +249,7 @@ def _specs() -> st.SearchStrategy[Json]:
 
 
 @given(spec=_specs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_building_is_deterministic_and_plain_json(spec: Json) -> None:
     built = children(**spec)
     assert built == children(**spec)
@@ -259,7 +259,7 @@ def test_building_is_deterministic_and_plain_json(spec: Json) -> None:
 
 
 @given(spec=_specs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_building_does_not_change_what_it_is_given(spec: Json) -> None:
     deployment = llm_deployment(**spec)
     before = json.dumps(deployment)
