@@ -64,7 +64,7 @@ class Client:
         return answer
 
     async def load(self) -> dict[str, Any]:
-        return (await self("GET", contract.PATH_ENGINE_LOAD)).json()
+        return dict((await self("GET", contract.PATH_ENGINE_LOAD)).json())
 
 
 class Answer:

@@ -38,6 +38,21 @@ def test_the_language_part_of_a_model_of_several_kinds_is_described(model: Path)
     assert (found.dtype, found.context_tokens) == ("float16", 77)
 
 
+def _empty_volume(path: Path) -> None:
+    shutil.rmtree(path.parent)
+    path.parent.mkdir()
+
+
+def _make_file(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("")
+
+
+def _replace(file: Path) -> Path:
+    file.unlink()
+    return file
+
+
 def _truncate(file: Path, by: int) -> None:
     os.truncate(file, file.stat().st_size - by)
 
@@ -58,11 +73,11 @@ def _spoil_header(file: Path) -> None:
     [
         pytest.param(shutil.rmtree, contract.REASON_MODEL_NOT_FOUND, "holds: other/", id="the directory is not there"),
         pytest.param(
-            lambda path: [shutil.rmtree(path.parent), path.parent.mkdir()],
+            _empty_volume,
             contract.REASON_MODEL_NOT_FOUND, "is there, and empty", id="the volume is empty",
         ),
         pytest.param(
-            lambda path: [shutil.rmtree(path), path.write_text("")],
+            _make_file,
             contract.REASON_MODEL_INVALID, "is a file", id="a file instead of a directory",
         ),
         pytest.param(
@@ -70,7 +85,7 @@ def _spoil_header(file: Path) -> None:
             contract.REASON_MODEL_INVALID, "has no config.json", id="no configuration",
         ),
         pytest.param(
-            lambda path: [(path / "config.json").unlink(), (path / "params.json").write_text("{}")],
+            lambda path: (path / "config.json").rename(path / "params.json"),
             contract.REASON_MODEL_INVALID, "Mistral's own format", id="Mistral's own format",
         ),
         pytest.param(
@@ -110,11 +125,11 @@ def _spoil_header(file: Path) -> None:
             contract.REASON_MODEL_INVALID, "its header is not valid JSON", id="a header that is no JSON",
         ),
         pytest.param(
-            lambda path: [(path / "model.safetensors").unlink(), (path / "model.safetensors").symlink_to("gone")],
+            lambda path: _replace(path / "model.safetensors").symlink_to("gone"),
             contract.REASON_MODEL_INVALID, "is a link to nothing", id="a link to nothing",
         ),
         pytest.param(
-            lambda path: [(path / "model.safetensors").unlink(), (path / "pytorch_model.bin").write_text("")],
+            lambda path: _replace(path / "model.safetensors").with_name("pytorch_model.bin").write_text(""),
             contract.REASON_MODEL_INVALID, "pytorch_model.bin is empty", id="empty weights of an older format",
         ),
     ],
