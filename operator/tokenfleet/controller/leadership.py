@@ -127,7 +127,7 @@ class Leadership:
             await self._write(self._next_spec(), self.renew_seconds)
         except Stale:
             await self._look()
-            if self._holder != self._identity:
+            if self._holder not in ("", self._identity):
                 return False
             await self._write(self._next_spec(), self.renew_seconds)
         self._valid_until = began + self._seconds * 2 / 3

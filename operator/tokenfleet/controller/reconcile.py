@@ -48,6 +48,8 @@ class Turn:
     wrote: bool = False
     """Whether a child had to be changed."""
     again_after: float | None = None
+    gone: bool = False
+    """There is no such LLMDeployment any more, or it is being deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +76,7 @@ class Reconciler:
         if observed is None:
             self._doubts.pop(key, None)
             self._accepted.pop(key, None)
-            return Turn()
+            return Turn(gone=True)
         todo = plan(observed, self._settings, accepted=self._accepted.get(key))
         effects = await self._apply(key, observed, todo)
         if effects.stale is not None:

@@ -7,7 +7,7 @@ the store is brought in line with it and every LLMDeployment is reconciled. Noth
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Final, Protocol
 
 from tokenfleet import contract
@@ -45,10 +45,11 @@ class Resync:
         namespaces: Collection[str],
         seconds: float,
         jitter: Callable[[], float] = random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._queue, self._api = store, queue, api
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
-        self._seconds, self._jitter = seconds, jitter
+        self._seconds, self._jitter, self._sleep = seconds, jitter, sleep
         self._wanted = asyncio.Event()
 
     def soon(self) -> None:
@@ -67,7 +68,7 @@ class Resync:
         while True:
             asked = await self._asked_within(period * (0.9 + 0.2 * self._jitter()))
             if asked:
-                await asyncio.sleep(SOON_SECONDS * (0.5 + self._jitter()))
+                await self._sleep(SOON_SECONDS * (0.5 + self._jitter()))
             self._wanted.clear()
             try:
                 await self.once()

@@ -72,6 +72,8 @@ class Workers:
         else:
             self._metrics.count("done")
             self._queue.done(key, wrote=turn.wrote, again_after=turn.again_after)
+            if turn.gone:
+                self._queue.forget(key)
 
     def _retry(self, key: Key, result: str) -> None:
         self._metrics.count(result)

@@ -1,0 +1,130 @@
+"""The mirror of the API: what concerns whom, and what is old news."""
+
+from typing import Any
+
+import pytest
+
+from tokenfleet import contract
+from tokenfleet.controller.observed import Json
+from tokenfleet.controller.store import Store
+
+KEY = ("ns", "llama")
+OTHER = ("ns", "mistral")
+
+
+def deployment(*, version: int = 1, name: str = "llama", **metadata: Any) -> Json:
+    fields = {"namespace": "ns", "name": name, "uid": f"uid-{name}", "resourceVersion": str(version)}
+    return {"kind": contract.KIND, "metadata": {**fields, **metadata}, "spec": {}}
+
+
+def child(*, version: int = 2, kind: str = "Service", of: str | None = "llama", uid: str = "u", **body: Any) -> Json:
+    labels = {contract.LABEL_DEPLOYMENT: of} if of else {}
+    metadata = {"namespace": "ns", "name": "child", "uid": uid, "resourceVersion": str(version), "labels": labels}
+    return {"kind": kind, "metadata": metadata, **body}
+
+
+def filled() -> Store:
+    store = Store()
+    store.put(deployment())
+    store.put(child())
+    return store
+
+
+def test_a_snapshot_has_the_deployment_its_children_and_its_pods() -> None:
+    store = filled()
+    store.put(child(kind="Pod", version=3))
+    store.put(deployment(name="mistral"))
+    seen = store.observe(KEY)
+    assert seen is not None
+    assert (seen.name, seen.namespace, seen.uid) == ("llama", "ns", "uid-llama")
+    assert list(seen.children) == [("Service", "child")]
+    assert [pod["kind"] for pod in seen.pods] == ["Pod"]
+
+
+def test_without_the_deployment_there_is_nothing_to_observe() -> None:
+    store = Store()
+    store.put(child())
+    assert store.observe(KEY) is None
+    assert store.deployments() == []
+
+
+def test_managed_fields_are_dropped_and_the_given_object_is_left_as_it_is() -> None:
+    store, body = Store(), deployment(managedFields=[{"manager": "kubectl"}])
+    store.put(body)
+    seen = store.observe(KEY)
+    assert seen is not None and "managedFields" not in seen.deployment["metadata"]
+    assert "managedFields" in body["metadata"]
+
+
+def test_a_snapshot_does_not_change_with_the_store_nor_the_store_with_it() -> None:
+    store = filled()
+    seen = store.observe(KEY)
+    assert seen is not None
+    seen.deployment["spec"]["replicas"] = 9
+    again = store.observe(KEY)
+    assert again is not None and again.deployment["spec"] == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "concerned"),
+    [
+        pytest.param(child(version=3), (KEY,), id="newer"),
+        pytest.param(child(version=2), (), id="the echo of what is known"),
+        pytest.param(child(version=1), (), id="older"),
+        pytest.param(child(version=10), (KEY,), id="versions are numbers, not texts"),
+        pytest.param(child(version=3, of="mistral"), (OTHER, KEY), id="it was given to another one"),
+        pytest.param(child(version=3, of=None), (KEY,), id="it lost its label"),
+    ],
+)
+def test_who_is_concerned_by_an_object(body: Json, concerned: tuple[Any, ...]) -> None:
+    assert filled().put(body) == concerned
+
+
+def test_an_object_without_a_label_is_nobodys() -> None:
+    store = Store()
+    assert store.put(child(of=None)) == ()
+    assert len(store) == 0
+
+
+def test_a_removal_concerns_its_deployment_and_is_final() -> None:
+    store = filled()
+    assert store.remove(child(version=5)) == (KEY,)
+    assert store.remove(child(version=5)) == ()
+    assert store.put(child(version=4)) == (), "the late answer to a write that came before the removal"
+    assert store.put(child(version=6)) == (KEY,), "it only had lost its label, and has it again"
+    assert store.put(child(version=7, uid="another")) == (KEY,)
+
+
+def test_the_removal_of_a_predecessor_does_not_remove_its_successor() -> None:
+    store = filled()
+    store.put(child(version=9, uid="successor"))
+    assert store.remove(child(version=8)) == ()
+    assert ("Service", "ns", "child") in store
+
+
+def test_a_lost_removal_is_found_by_a_listing() -> None:
+    store = filled()
+    assert store.forget_unlisted("Service", [], namespace=None, version=1) == (), "the object is newer than the listing"
+    assert store.forget_unlisted("Deployment", [], namespace=None, version=9) == (), "another kind"
+    assert store.forget_unlisted("Service", [], namespace="elsewhere", version=9) == (), "another namespace"
+    assert store.forget_unlisted("Service", [("Service", "ns", "child")], namespace=None, version=9) == ()
+    assert store.forget_unlisted("Service", [], namespace=None, version=9) == (KEY,)
+    assert ("Service", "ns", "child") not in store
+
+
+def test_the_second_listing_of_an_object_tells_that_the_watch_began_anew() -> None:
+    store = filled()
+    assert [store.mark_listed(child()) for _ in range(3)] == [False, True, True]
+    store.put(child(version=3))
+    assert store.mark_listed(child(version=3)), "a change in between makes no difference"
+    store.put(child(version=4, uid="another"))
+    assert not store.mark_listed(child(version=4, uid="another"))
+    assert not store.mark_listed(child(kind="Role")), "unknown"
+
+
+def test_only_so_many_removals_are_remembered() -> None:
+    store = Store()
+    for number in range(5000):
+        store.remove(child(uid=f"u{number}", version=number))
+    assert store.put(child(uid="u0", version=0)) == (KEY,)
+    assert store.put(child(uid="u4999", version=4999)) == ()

@@ -1,0 +1,115 @@
+"""A Kubernetes API of dictionaries, as far as a reconcile needs one, with every write on record and faults on demand."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from tests.controller.objects import NAME, NAMESPACE, SETTINGS, llm_deployment
+from tokenfleet import contract
+from tokenfleet.controller.cluster import Stale
+from tokenfleet.controller.kinds import LLM_DEPLOYMENT, Kind
+from tokenfleet.controller.observed import Json
+from tokenfleet.controller.reconcile import Reconciler
+from tokenfleet.controller.store import Key, Place, Store, place_of
+from tokenfleet.settings import ControllerSettings
+
+KEY: Key = (NAMESPACE, NAME)
+Write = tuple[str, str, str]
+"""(verb, kind, name)."""
+
+
+class World:
+    """`watch` is what a real watch does: tell the store how things are."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Place, Json] = {}
+        self.writes: list[Write] = []
+        self.reads: list[Place] = []
+        self.before_write: Callable[[Write], None] = lambda _: None
+        self.mutate: Callable[[Json], Json] = lambda body: body
+        self._version = 100
+
+    def add(self, body: Json, **metadata: Any) -> Json:
+        """Put an object there, as somebody else would."""
+        body = copy.deepcopy(body)
+        self._version += 1
+        defaults = {"namespace": NAMESPACE, "uid": f"uid-{self._version}"}
+        body["metadata"] = {**defaults, **body["metadata"], **metadata, "resourceVersion": str(self._version)}
+        self.objects[place_of(body)] = body
+        return body
+
+    def add_deployment(self, **fields: Any) -> Json:
+        return self.add({"apiVersion": contract.API_VERSION, "kind": contract.KIND, **llm_deployment(**fields)})
+
+    def edit(self, kind: str, name: str, change: Callable[[Json], object]) -> None:
+        body = copy.deepcopy(self.objects[kind, NAMESPACE, name])
+        change(body)
+        self.add(body)
+
+    def remove(self, kind: str, name: str) -> Json:
+        return self.objects.pop((kind, NAMESPACE, name))
+
+    def one(self, kind: str, name: str) -> Json:
+        return self.objects[kind, NAMESPACE, name]
+
+    def names(self, kind: str) -> set[str]:
+        return {name for each, _, name in self.objects if each == kind}
+
+    def watch(self, store: Store) -> None:
+        for body in self.objects.values():
+            store.put(copy.deepcopy(body))
+
+    # What the reconciler calls ---------------------------------------------------------------------------------------
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        self.reads.append((kind.name, namespace, name))
+        return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
+
+    async def apply(self, kind: Kind, body: Json, *, uid: str | None) -> Json:
+        self._note("apply", kind, body["metadata"]["name"])
+        live = self.objects.get((kind.name, body["metadata"]["namespace"], body["metadata"]["name"]))
+        if (live["metadata"]["uid"] if live else None) != uid:
+            raise Stale("another object")
+        return self.add(self.mutate(_merged(live or {}, body)))
+
+    async def apply_status(self, deployment: Json, status: Json) -> Json:
+        self._note("status", LLM_DEPLOYMENT, deployment["metadata"]["name"])
+        live = self.objects.get(place_of(deployment))
+        if live is None or live["metadata"]["uid"] != deployment["metadata"]["uid"]:
+            raise Stale("another LLMDeployment")
+        return self.add({**live, "status": copy.deepcopy(status)})
+
+    async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:
+        self._note("delete", kind, name)
+        if self.objects[kind.name, namespace, name]["metadata"]["uid"] == uid:
+            del self.objects[kind.name, namespace, name]
+
+    async def post_event(self, event: Json) -> None:
+        self._note("event", Kind("Event", "", "v1", "events"), event["reason"])
+
+    def _note(self, verb: str, kind: Kind, name: str) -> None:
+        self.before_write((verb, kind.name, name))
+        self.writes.append((verb, kind.name, name))
+
+
+class Operator:
+    """A reconciler with its store, that sees the world as a watch would show it."""
+
+    def __init__(self, world: World, *, settings: ControllerSettings = SETTINGS) -> None:
+        self.world, self.store = world, Store()
+        self.reconciler = Reconciler(self.store, world, settings, now=lambda: "2026-03-01T12:00:00Z")
+        world.watch(self.store)
+
+    async def turn(self, key: Key = KEY, *, seeing: bool = True) -> list[Write]:
+        """One reconcile; what it wrote."""
+        if seeing:
+            self.world.watch(self.store)
+        self.world.writes.clear()
+        await self.reconciler.reconcile(key)
+        return list(self.world.writes)
+
+
+def _merged(live: Any, body: Any) -> Any:
+    if isinstance(live, dict) and isinstance(body, dict):
+        return {**live, **{name: _merged(live.get(name), value) for name, value in body.items()}}
+    return copy.deepcopy(body)
