@@ -105,6 +105,7 @@ class RouterSettings:
     deployment: str
     """The LLMDeployment whose engines it routes to."""
     host: str
+    """Empty: all addresses, of IPv4 and IPv6."""
     port: int
     admin_port: int
     drain_seconds: int
@@ -126,7 +127,7 @@ class RouterSettings:
         return cls(
             namespace=_text(environment, contract.ENV_NAMESPACE, "static" if static else None),
             deployment=_text(environment, contract.ENV_DEPLOYMENT, "static" if static else None),
-            host=_text(environment, "TOKENFLEET_ROUTER_HOST", "0.0.0.0"),
+            host=_text(environment, "TOKENFLEET_ROUTER_HOST", ""),
             port=_integer(environment, "TOKENFLEET_ROUTER_PORT", contract.ROUTER_PORT, low=0, high=65_535),
             admin_port=_integer(environment, "TOKENFLEET_ROUTER_ADMIN_PORT", contract.ROUTER_ADMIN_PORT, low=0, high=65_535),
             drain_seconds=_integer(environment, contract.ENV_DRAIN_SECONDS, 600, low=0, high=86_400),

@@ -7,7 +7,7 @@ import random
 import msgspec
 import pytest
 
-from tests.router.harness import MODEL, Call, Client, Router, answer, chunk, fleet, post, until
+from tests.router.harness import MODEL, Call, Client, Router, answer, chunk, fleet, get, post, until
 from tokenfleet.router.limits import Limits
 
 
@@ -118,6 +118,45 @@ async def test_a_stalled_clients_replica_is_not_blamed_for_its_silence() -> None
         assert front.in_flight == 1
 
 
+async def test_a_client_that_asks_much_and_takes_nothing_is_not_read_without_end() -> None:
+    async with fleet(answer) as (front, _), await front.connect(limit=1) as client:
+        for _ in range(200):
+            client.write(get("/v1/models") * 2000)
+        await until(lambda: any(one.flow.read_paused for one in front.server.clients()))
+        for _ in range(500):
+            await asyncio.sleep(0)
+        (connection,) = front.server.clients()
+        assert connection.transport.get_write_buffer_size() < 2 * front.shared.limits.write_buffer_bytes
+        client.reader._limit = 1 << 16  # type: ignore[attr-defined]
+        for _ in range(2000):
+            assert (await client.reply()).status == 200
+        front.advance(1000)
+        front.advance(1000)
+        await until(lambda: not front.shared.clients)
+
+
+async def test_bodies_beyond_the_routers_memory_are_refused_until_there_is_room() -> None:
+    go = asyncio.Event()
+
+    async def wait(call: Call) -> None:
+        await go.wait()
+        await answer(call)
+
+    body = msgspec.json.encode({"model": MODEL, "prompt": "z" * 600})
+    chunked = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(body)
+    async with fleet(wait, limits=Limits(held_bytes=1000)) as (front, (engine,)), await front.connect() as client:
+        client.write(post(body))
+        await until(lambda: engine.calls)
+        assert front.shared.held_bytes == len(body)
+        for raw in (post(body), chunked):
+            reply = await front.ask(raw)
+            assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "router_overloaded", "1")
+        go.set()
+        assert (await client.reply()).status == 200
+        assert front.shared.held_bytes == 0
+        assert (await front.ask(post(body))).status == 200
+
+
 async def test_a_body_of_megabytes_goes_through_whole() -> None:
     body = msgspec.json.encode({"model": MODEL, "prompt": "z" * 7_000_000})
     async with fleet(answer) as (front, (engine,)):
@@ -146,6 +185,7 @@ async def test_ten_thousand_requests_with_random_goodbyes_leave_every_gauge_at_z
     async with fleet(moody, moody, answer, limits=Limits(losses=3)) as (front, made):
         await asyncio.gather(*(_visitor(front, chance, requests=200) for _ in range(50)))
         await until(lambda: front.in_flight == 0 and not front.shared.clients)
+        assert front.shared.held_bytes == 0
         assert front.shared.metrics.requests.total() >= 10_000 * 0.9
         assert front.counted(200, "relayed") > 1000
         assert front.counted(499, "client_gone") > 100

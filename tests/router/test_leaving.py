@@ -145,6 +145,7 @@ async def test_a_second_sigterm_ends_it_at_once() -> None:
         pytest.param({"TOKENFLEET_LOG_LEVEL": "loud"}, "TOKENFLEET_LOG_LEVEL='loud' is not one of", id="log level"),
         pytest.param({"TOKENFLEET_ROUTER_STATIC_REPLICAS": "here"}, "'here', which is not host:port", id="replicas"),
         pytest.param({"TOKENFLEET_ROUTER_STATIC_MODEL": ""}, "TOKENFLEET_ROUTER_STATIC_MODEL is not set", id="model"),
+        pytest.param({"TOKENFLEET_ROUTER_HOST": "192.0.2.1"}, "Cannot listen on 192.0.2.1, port 0: ", id="host"),
         pytest.param(
             {"TOKENFLEET_ROUTER_STATIC_REPLICAS": "", "KUBECONFIG": "/nowhere", "TOKENFLEET_NAMESPACE": "a"},
             "TOKENFLEET_DEPLOYMENT is not set",

@@ -1,6 +1,7 @@
 """What passes through a router: requests, answers, streams, and which headers of each."""
 
 import asyncio
+import socket
 
 import msgspec
 import pytest
@@ -208,7 +209,7 @@ async def test_requests_share_replicas_evenly() -> None:
         assert [len(engine.calls) for engine in made] == [10, 10, 10]
 
 
-async def test_small_writes_leave_at_once() -> None:
+async def test_small_writes_leave_at_once_and_dead_peers_are_noticed() -> None:
     async with fleet(answer) as (front, _), await front.connect() as client:
         client.write(post())
         await client.reply()
@@ -216,4 +217,7 @@ async def test_small_writes_leave_at_once() -> None:
         spare = [one for held in front.shared.upstreams.spare.values() for one in held]
         sockets += [one.transport.get_extra_info("socket") for one in spare]
         assert len(sockets) == 2
-        assert all(one.getsockopt(6, 1) for one in sockets), "TCP_NODELAY"
+        assert all(one.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) for one in sockets)
+        assert all(one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in sockets)
+        timeouts = [one.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) for one in sockets]
+        assert timeouts == [60_000, 30_000]

@@ -9,11 +9,10 @@ from typing import Final
 
 import msgspec
 
-from tokenfleet.router import heads
+from tokenfleet.router import heads, sockets
 from tokenfleet.router.deadlines import NEVER
 from tokenfleet.router.exposition import Exposition, RouterCollector
 from tokenfleet.router.rejections import status_line
-from tokenfleet.router.server import listening_port
 from tokenfleet.router.shared import Shared
 
 _SECONDS: Final = 10.0
@@ -35,8 +34,9 @@ class Admin:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; gives back the port."""
-        self._server = await self.shared.loop.create_server(lambda: AdminConnection(self), host, port)
-        return listening_port(self._server)
+        listening = sockets.listen(host, port, untaken_seconds=_SECONDS)
+        self._server = await self.shared.loop.create_server(lambda: AdminConnection(self), sock=listening)
+        return sockets.port_of(listening)
 
     def stop(self) -> None:
         if self._server is not None:

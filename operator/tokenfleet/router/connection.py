@@ -18,7 +18,7 @@ from tokenfleet.router.deadlines import NEVER
 from tokenfleet.router.exchange import Exchange
 from tokenfleet.router.flow import Flow
 from tokenfleet.router.framing import Body, ChunkedBody, FramingError, LengthBody
-from tokenfleet.router.rejections import HEAD_TOO_LARGE, MALFORMED, TOO_SLOW, Rejected, render
+from tokenfleet.router.rejections import BODIES_FULL, HEAD_TOO_LARGE, MALFORMED, TOO_SLOW, Rejected, render
 from tokenfleet.router.request import Request, parse, read_body, too_large
 from tokenfleet.router.shared import Shared
 
@@ -39,7 +39,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
-        *("_advancing", "_body", "_buffer", "_exchange", "_lingered", "_parts", "_request", "_shared", "_size", "state"),
+        *("_advancing", "_body", "_buffer", "_exchange", "_held", "_lingered", "_request", "_shared", "_whole", "state"),
         *("deadline", "flow", "transport"),
     )
 
@@ -54,8 +54,8 @@ class ClientConnection(asyncio.Protocol):
         self._advancing = False
         self._request: Request | None = None
         self._body: Body | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._whole = bytearray()
+        self._held = 0
         self._exchange: Exchange | None = None
         self._lingered = 0
 
@@ -95,7 +95,7 @@ class ClientConnection(asyncio.Protocol):
         self.state = State.CLOSING
         self._drop_exchange(metrics.CLIENT_GONE)
         self._buffer = b""
-        self._parts.clear()
+        self._let_go()
 
     def pause_writing(self) -> None:
         self.flow.pause_writing()
@@ -103,6 +103,8 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = self._shared.deadlines.after(self._shared.limits.stall_seconds)
         if self._exchange is not None:
             self._exchange.pause_reading()
+        else:
+            self.flow.pause_reading()
 
     def resume_writing(self) -> None:
         self.flow.resume_writing()
@@ -110,6 +112,9 @@ class ClientConnection(asyncio.Protocol):
             self.deadline = NEVER
         if self._exchange is not None:
             self._exchange.resume_reading()
+        elif self.state is State.WAITING:
+            self._next()
+            self._advance()
 
     def expire(self) -> None:
         """A deadline has passed: whose it was, the state says."""
@@ -135,7 +140,7 @@ class ClientConnection(asyncio.Protocol):
             self.close()
             return
         self._next()
-        if self._buffer and not self._advancing:
+        if self._buffer:
             self._advance()
 
     def refuse(self, rejected: Rejected, *, request_id: bytes) -> None:
@@ -169,10 +174,12 @@ class ClientConnection(asyncio.Protocol):
     # --- Reading
 
     def _advance(self) -> None:
-        """Take requests out of the buffer until it holds no whole one, or one is under way."""
+        """Take requests out of the buffer until it holds no whole one, one is under way, or their answers pile up."""
+        if self._advancing:
+            return
         self._advancing = True
         try:
-            while self._buffer and self._step():
+            while self._buffer and not self.flow.write_paused and self._step():
                 pass
         except Rejected as rejected:
             self._refuse_early(rejected)
@@ -201,6 +208,7 @@ class ClientConnection(asyncio.Protocol):
             return False
         request = self._request = parse(buffer[:end], limits)
         self._buffer = buffer[end:]
+        self._hold(request.length)
         if not request.chunked and request.length <= len(self._buffer):
             body, self._buffer = self._buffer[: request.length], self._buffer[request.length :]
             self._dispatch(request, body)
@@ -216,17 +224,17 @@ class ClientConnection(asyncio.Protocol):
         body, request = self._body, self._request
         assert body is not None and request is not None
         data, self._buffer = self._buffer, b""
-        payload = body.feed(data)
-        self._size += len(payload)
-        if self._size > self._shared.limits.body_bytes:
+        self._whole += body.feed(data)
+        size = len(self._whole)
+        if size > self._shared.limits.body_bytes:
             raise too_large(self._shared.limits)
-        self._parts.append(payload)
+        if size > self._held:
+            self._hold(size - self._held)
         if not body.complete:
             return False
         self._buffer = body.rest
-        whole = b"".join(self._parts)
-        self._parts.clear()
-        self._size = 0
+        whole = bytes(self._whole)
+        self._whole = bytearray()
         self._body = None
         if body.excess and not body.rest:
             # Something is pipelined behind a chunked body; llhttp has eaten its start, so this is the last answer here.
@@ -257,12 +265,29 @@ class ClientConnection(asyncio.Protocol):
 
     # --- Between and after
 
+    def _hold(self, size: int) -> None:
+        """Account for that much more of a body; `_let_go` gives back all of it."""
+        shared = self._shared
+        if shared.held_bytes + size > shared.limits.held_bytes:
+            raise Rejected(BODIES_FULL, "The router holds as many requests as it has memory for. Try again in a moment.")
+        self._held += size
+        shared.held_bytes += size
+
+    def _let_go(self) -> None:
+        self._shared.held_bytes -= self._held
+        self._held = 0
+        self._whole = bytearray()
+
     def _next(self) -> None:
-        """Wait for the next request."""
+        """Wait for the next request; and before reading it, for a client that has not taken its answers yet."""
         self._request = None
+        self._let_go()
         self.state = State.WAITING
-        self.deadline = self._shared.deadlines.after(self._shared.limits.idle_seconds)
-        self.flow.resume_reading()
+        if self.flow.write_paused:
+            self.flow.pause_reading()
+        else:
+            self.deadline = self._shared.deadlines.after(self._shared.limits.idle_seconds)
+            self.flow.resume_reading()
 
     def _refuse_early(self, rejected: Rejected) -> None:
         """Refuse a request that was not read to its end; what follows cannot be told apart from it."""
@@ -270,8 +295,8 @@ class ClientConnection(asyncio.Protocol):
         request_id, fields = self._shared.request_id(), rejected.fields()
         self.write(render(rejected.kind.status, rejected.body(), request_id=request_id, fields=fields, close=True))
         self._buffer = b""
-        self._parts.clear()
         self._body = None
+        self._let_go()
         self.state = State.LINGERING
         self.deadline = self._shared.deadlines.after(self._shared.limits.linger_seconds)
         self.flow.resume_reading()

@@ -17,6 +17,8 @@ class Limits:
     body_bytes: int = 8 * 1024 * 1024
     pipelined_bytes: int = 64 * 1024
     """What a client may send behind a request that still runs; beyond it we stop reading."""
+    held_bytes: int = 256 * 1024 * 1024
+    """Of all requests' bodies together, since each is held until its request ends."""
     write_buffer_bytes: int = 64 * 1024
     """Of unsent answer per client, above which its replica is no longer read."""
     linger_bytes: int = 4 * 1024 * 1024
@@ -33,6 +35,8 @@ class Limits:
     connect_seconds: float = 3.0
     silence_seconds: float = 600.0
     """A replica that sends nothing, before its first byte or between two."""
+    untaken_seconds: float = 30.0
+    """A replica whose machine acknowledges nothing."""
     upstream_idle_seconds: float = 4.0
     """Below uvicorn's five, so that we close a spare connection before the replica does."""
 

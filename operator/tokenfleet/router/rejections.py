@@ -46,6 +46,7 @@ NOT_SYNCED = Kind("router_starting", 503, _OURS, retry_after=2)
 NO_REPLICAS = Kind("no_replicas", 503, _OURS, retry_after=10)
 NONE_READY = Kind("no_ready_replica", 503, _OURS, retry_after=5)
 ALL_DRAINING = Kind("all_replicas_draining", 503, _OURS, retry_after=5)
+BODIES_FULL = Kind("router_overloaded", 503, _OURS, retry_after=1)
 UNREACHABLE = Kind("replicas_unreachable", 503, _OURS, retry_after=2)
 UPSTREAM_SILENT = Kind("upstream_timeout", 504, _OURS)
 

@@ -105,14 +105,14 @@ def parse(head: bytes, limits: Limits) -> Request:
         length=length,
         chunked=chunked,
         expects_continue=expect is not None and not http10,
-        fields=b"".join([line for line, _ in kept]),
+        fields=b"".join(kept),
     )
 
 
-def _sort(found: list[tuple[bytes, bytes, bytes]]) -> tuple[dict[bytes, bytes], list[tuple[bytes, bytes]]]:
-    """Fields that the router reads, by name, and lines (with their names) that a replica gets."""
+def _sort(found: list[tuple[bytes, bytes, bytes]]) -> tuple[dict[bytes, bytes], list[bytes]]:
+    """Fields that the router reads, by name, and lines that a replica gets."""
     read: dict[bytes, bytes] = {}
-    kept: list[tuple[bytes, bytes]] = []
+    kept: list[bytes] = []
     for line, spelled, value in found:
         name = spelled.lower()
         if name in _READ:
@@ -122,7 +122,7 @@ def _sort(found: list[tuple[bytes, bytes, bytes]]) -> tuple[dict[bytes, bytes], 
                 value = read[name] + b"," + value
             read[name] = value.rstrip(b" \t")
         elif name not in _DROPPED and not name.startswith(_DROPPED_PREFIXES):
-            kept.append((line, name))
+            kept.append(line)
     return read, kept
 
 
@@ -150,10 +150,11 @@ def _framing(read: dict[bytes, bytes], *, http10: bool) -> tuple[int, bool]:
     return int(length), False
 
 
-def _obey_connection(kept: list[tuple[bytes, bytes]], options: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def _obey_connection(kept: list[bytes], options: bytes) -> tuple[list[bytes], bytes]:
     """Drop the headers that Connection names; say whether it asks to close."""
     names = {option.strip(b" \t") for option in options.split(b",")}
-    return [(line, name) for line, name in kept if name not in names], b"close" if b"close" in names else b""
+    kept = [line for line in kept if line.partition(b":")[0].lower() not in names]
+    return kept, b"close" if b"close" in names else b""
 
 
 def read_body(body: bytes) -> Fields:

@@ -9,20 +9,13 @@ import asyncio
 import logging
 from typing import Final
 
-from tokenfleet.router import metrics
+from tokenfleet.router import metrics, sockets
 from tokenfleet.router.connection import ClientConnection
 from tokenfleet.router.shared import Shared
 
 log = logging.getLogger(__name__)
 
-_BACKLOG: Final = 4096
 _LOOK_SECONDS: Final = 0.05
-
-
-def listening_port(server: asyncio.Server) -> int:
-    """The port that a server listens on, which the system chose where it was asked for port 0."""
-    port: int = server.sockets[0].getsockname()[1]
-    return port
 
 
 class Server:
@@ -34,12 +27,13 @@ class Server:
 
     async def start(self, host: str, port: int) -> int:
         """Listen; gives back the port, which the system chooses where `port` is 0."""
-        loop = self._shared.loop
-        self._server = await loop.create_server(
-            lambda: ClientConnection(self._shared), host, port, backlog=_BACKLOG, reuse_address=True
+        shared = self._shared
+        listening = sockets.listen(host, port, untaken_seconds=shared.limits.stall_seconds)
+        self._server = await shared.loop.create_server(
+            lambda: ClientConnection(shared), sock=listening, backlog=sockets.BACKLOG
         )
-        self._shared.deadlines.turn(loop)
-        return listening_port(self._server)
+        shared.deadlines.turn(shared.loop)
+        return sockets.port_of(listening)
 
     async def leave(self, *, lame_duck_seconds: float, drain_seconds: float) -> None:
         """End in good order. Cancel it to skip what is left of the waiting; `stop` does the rest."""

@@ -24,6 +24,8 @@ class Shared:
     metrics: Metrics = field(default_factory=Metrics)
     clients: set[Hashable] = field(default_factory=set)
     """Open connections of clients; the server, which makes them, knows their type."""
+    held_bytes: int = 0
+    """Of bodies that are being read or may have to be sent again."""
     leaving: bool = False
     """SIGTERM has come: each answer asks its client to connect anew, elsewhere."""
     _prefix: str = field(default_factory=lambda: f"{random.getrandbits(64):016x}")

@@ -15,6 +15,7 @@ from tokenfleet.router.flow import Flow
 from tokenfleet.router.framing import Body, ChunkedBody, FramingError, LengthBody
 from tokenfleet.router.limits import Limits
 from tokenfleet.router.replicas import Replica
+from tokenfleet.router.sockets import notice_death
 
 _MAX_SPARE: Final = 512
 """Per replica."""
@@ -104,6 +105,7 @@ class Upstream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.transport = transport
         self.flow = Flow(transport)
+        notice_death(transport.get_extra_info("socket"), untaken_seconds=self._limits.untaken_seconds)
         self.deadline = self._pool.deadlines.after(self._limits.upstream_idle_seconds)
         self._pool.deadlines.add(self)
 
