@@ -61,7 +61,7 @@ def addresses() -> Addresses:
 def ensure(used: Addresses) -> None:
     """Bring up the link, its route and its rules. May run any number of times."""
     _save_settings()
-    if not (Path("/sys/class/net") / paths.LINK_NAME).exists():
+    if owner(paths.LINK_NAME) is None:
         _ip("link", "add", paths.LINK_NAME, "type", "bridge")
         _ip("link", "set", paths.LINK_NAME, "alias", mark())
     _ip("link", "set", paths.LINK_NAME, "up")
@@ -114,8 +114,10 @@ def mark() -> str:
 
 def owner(link: str) -> str | None:
     """The alias of a link: empty where it has none, None where there is no such link."""
-    file = Path("/sys/class/net") / link / "ifalias"
-    return file.read_text().strip() if file.exists() else None
+    if packages.find("ip") is None:
+        return None
+    links = json.loads(_ip("-j", "link", "show") or "[]")
+    return next((each.get("ifalias", "") for each in links if each.get("ifname") == link), None)
 
 
 def foreign_cache() -> Path | None:

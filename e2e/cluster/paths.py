@@ -37,7 +37,18 @@ PORTS_OF: Final = {
     "coredns": (DNS_PORT, DNS_HEALTH_PORT),
     "registry": (REGISTRY_PORT,),
 }
-OWNED: Final = ("cluster", "cluster.lock", "go", "images", "images.lock", "registry", "registry.lock", "tools")
+OWNED: Final = (
+    "cluster",
+    "cluster.lock",
+    "go",
+    "images",
+    "images.lock",
+    "models",
+    "registry",
+    "registry.lock",
+    "story",
+    "tools",
+)
 """What is ours in the cache, and goes with `clean`; the directory may be one that holds other things too."""
 
 

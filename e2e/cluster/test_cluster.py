@@ -1,10 +1,12 @@
-"""The cluster's own story: up twice, killed in every way, and gone without a trace. Needs root; takes the cluster down.
+"""The cluster's own story: up twice, killed in every way, and gone without a trace. Needs root.
 
-Run it alone: `python -m pytest e2e/cluster/test_cluster.py`. The tests stand in the order in which they tell the story.
-Whatever a snapshot of the machine shows before the first `up` and after the last `down` must be the same.
+Run it alone: `python -m pytest e2e/cluster/test_cluster.py`. It has a network namespace and a cache of its own, so a cluster
+that runs on this machine is not disturbed. The tests stand in the order in which they tell the story. Whatever a snapshot of
+the machine shows before the first `up` and after the last `down` must be the same.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -31,6 +33,7 @@ pytestmark = [
 ]
 
 REPLICAS = 3
+CLONE_NEWNET = 0x40000000  # os.unshare and os.setns came with Python 3.12
 DAEMONS = (
     "containerd",
     "coredns",
@@ -46,9 +49,33 @@ DAEMONS = (
 
 
 @pytest.fixture(scope="module")
-def neighbour(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Neighbour"]:
-    """Somebody else's containerd, with a container, at the usual places as far as they cannot be chosen."""
+def network_and_cache_of_its_own() -> Iterator[None]:
+    """For this process and all that it starts; built tools are shared."""
     packages.ensure()
+    tools.ensure(*tools.ALL)
+    cache, outside = paths.cache(), os.open("/proc/self/ns/net", os.O_RDONLY)
+    own = cache / "story"
+    own.mkdir(exist_ok=True)
+    for name in ("go", "tools"):
+        if not (own / name).exists():
+            (own / name).symlink_to(cache / name)
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOKENFLEET_CACHE", str(own))
+        try:
+            subprocess.run([packages.program("ip"), "link", "set", "lo", "up"], check=True)
+            yield
+            local.down()
+            shutil.rmtree(own)  # after a failure it stays, with its logs
+        finally:
+            assert libc.setns(outside, CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+            os.close(outside)
+
+
+@pytest.fixture(scope="module")
+def neighbour(network_and_cache_of_its_own: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Neighbour"]:
+    """Somebody else's containerd, with a container, at the usual places as far as they cannot be chosen."""
     with Neighbour(tmp_path_factory.mktemp("neighbour")) as running:
         yield running
 
@@ -77,8 +104,8 @@ class Neighbour:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.socket = directory / "c.sock"
-        shims = Path("/run/containerd/s")
-        self.made = [place for place in (shims, shims.parent) if not place.exists()]
+        self.shared = Path("/run/containerd")
+        self.made = not self.shared.exists()
 
     def __enter__(self) -> "Neighbour":
         config = self.directory / "config.toml"
@@ -107,9 +134,11 @@ class Neighbour:
         self.process.wait(timeout=20)
         first, second = cgroups.hierarchies()
         groups = [place / self.GROUP for place in (*first, *([second] if second else []))]
-        for place in [*(group for group in groups if group.exists()), *self.made]:
-            with contextlib.suppress(OSError):  # somebody else came to use it
-                place.rmdir()
+        for group in groups:
+            if group.exists():
+                group.rmdir()
+        if self.made:
+            shutil.rmtree(self.shared)
 
     def ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         command = [packages.program("ctr"), "--address", str(self.socket), *arguments]

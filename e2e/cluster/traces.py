@@ -1,10 +1,10 @@
 """What a cluster could leave on a machine: looked at before and after, so that a test can prove that nothing is left.
 
 The machine may be busy with other things (a build of images, an API server of other tests), so a process counts as a trace
-when something ties it to the cluster: its arguments, its control group, or a network namespace of its own.
+when something ties it to the cluster: its arguments or its control group. A network namespace that is left shows as the link
+that leads into it.
 """
 
-import contextlib
 import os
 import subprocess
 from dataclasses import dataclass, fields
@@ -23,7 +23,6 @@ _TELLING: Final = ("cni", "containerd", "coredns", "etcd", "kube", "runc", "toke
 class Traces:
     processes: frozenset[str]
     mounts: frozenset[str]
-    namespaces: frozenset[str]
     links: frozenset[str]
     routes: frozenset[str]
     rules: frozenset[str]
@@ -35,9 +34,8 @@ class Traces:
     def look(cls) -> Self:
         return cls(
             processes=frozenset(_processes()),
-            mounts=frozenset(place for place in _mounts() if not place.startswith(_being_built())),
-            namespaces=frozenset(_namespaces()),
-            links=frozenset(each.name for each in Path("/sys/class/net").iterdir()),
+            mounts=frozenset(_mounts()),
+            links=frozenset(line.split()[0] for line in _lines("ip", "-brief", "link")),
             routes=frozenset(_lines("ip", "route", "show", "table", "all")),
             rules=frozenset(_lines("nft", "list", "ruleset")),
             groups=frozenset(_groups()),
@@ -70,21 +68,10 @@ def _processes() -> list[str]:
     return found
 
 
-def _namespaces() -> set[str]:
-    """Network namespaces that a process lives in; one that a mount keeps alive is seen as the mount."""
-    found = set()
-    for process in Path("/proc").iterdir():
-        with contextlib.suppress(OSError):
-            found.add(str((process / "ns" / "net").readlink()))
-    return found
-
-
 def _mounts() -> list[str]:
-    return [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-
-
-def _being_built() -> str:
-    return str(paths.cache() / "images")
+    """Of the cluster's directory, or at one of the places where a runtime mounts things."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [line.split()[4] for line in lines if line.split()[4].startswith(_PLACES) or str(paths.cluster()) in line]
 
 
 def _groups() -> list[str]:
