@@ -223,6 +223,9 @@ def clean() -> None:
     """Down, and all that is in the cache: tools, images, the registry. The next `up` builds for minutes."""
     down()
     with step(f"Removing what is ours in {paths.cache()}"):
+        mounts.remove_below(paths.cache())
+        if busy := mounts.below(paths.cache()):
+            raise ClusterError(f"{busy[0]} is in use (images are being built?): try again when that has ended.")
         for name in paths.OWNED:
             place = paths.cache() / name
             if place.is_dir():
