@@ -135,6 +135,33 @@ async def test_a_client_that_asks_much_and_takes_nothing_is_not_read_without_end
         await until(lambda: not front.shared.clients)
 
 
+async def test_a_body_that_is_only_promised_takes_no_memory_from_others() -> None:
+    async with fleet(answer, limits=Limits(held_bytes=1000)) as (front, _), await front.connect() as client:
+        client.write(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 900000\r\n\r\n{")
+        await until(lambda: front.shared.held_bytes == 1)
+        assert (await front.ask(post())).status == 200
+        client.reset()
+        await until(lambda: front.shared.held_bytes == 0)
+
+
+async def test_a_body_is_let_go_of_once_its_answer_has_begun() -> None:
+    go = asyncio.Event()
+
+    async def slowly(call: Call) -> None:
+        call.begin_stream()
+        call.event()
+        await go.wait()
+        call.end_stream()
+
+    async with fleet(slowly) as (front, (engine,)), await front.connect() as client:
+        client.write(post(stream=True))
+        await until(lambda: engine.calls)
+        await client.head()
+        assert (front.in_flight, front.shared.held_bytes) == (1, 0)
+        go.set()
+        await client.reader.readuntil(b"\r\n0\r\n\r\n")
+
+
 async def test_bodies_beyond_the_routers_memory_are_refused_until_there_is_room() -> None:
     go = asyncio.Event()
 

@@ -115,6 +115,8 @@ class ClientConnection(asyncio.Protocol):
         elif self.state is State.WAITING:
             self._next()
             self._advance()
+        else:
+            self.flow.resume_reading()
 
     def expire(self) -> None:
         """A deadline has passed: whose it was, the state says."""
@@ -133,6 +135,10 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         self.transport.write(data)
+
+    def release_body(self) -> None:
+        self._shared.held_bytes -= self._held
+        self._held = 0
 
     def finish(self, *, keep_alive: bool) -> None:
         self._exchange = None
@@ -208,8 +214,8 @@ class ClientConnection(asyncio.Protocol):
             return False
         request = self._request = parse(buffer[:end], limits)
         self._buffer = buffer[end:]
-        self._hold(request.length)
         if not request.chunked and request.length <= len(self._buffer):
+            self._hold(request.length)
             body, self._buffer = self._buffer[: request.length], self._buffer[request.length :]
             self._dispatch(request, body)
             return True
@@ -228,8 +234,7 @@ class ClientConnection(asyncio.Protocol):
         size = len(self._whole)
         if size > self._shared.limits.body_bytes:
             raise too_large(self._shared.limits)
-        if size > self._held:
-            self._hold(size - self._held)
+        self._hold(size - self._held)
         if not body.complete:
             return False
         self._buffer = body.rest
@@ -266,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
     # --- Between and after
 
     def _hold(self, size: int) -> None:
-        """Account for that much more of a body; `_let_go` gives back all of it."""
+        """Account for that much more of a body, once it is here, not when it is promised; `release_body` gives all of it back."""
         shared = self._shared
         if shared.held_bytes + size > shared.limits.held_bytes:
             raise Rejected(BODIES_FULL, "The router holds as many requests as it has memory for. Try again in a moment.")
@@ -274,14 +279,14 @@ class ClientConnection(asyncio.Protocol):
         shared.held_bytes += size
 
     def _let_go(self) -> None:
-        self._shared.held_bytes -= self._held
-        self._held = 0
+        """Give back what a request held."""
+        self.release_body()
         self._whole = bytearray()
 
     def _next(self) -> None:
         """Wait for the next request; and before reading it, for a client that has not taken its answers yet."""
         self._request = None
-        self._let_go()
+        self.release_body()
         self.state = State.WAITING
         if self.flow.write_paused:
             self.flow.pause_reading()

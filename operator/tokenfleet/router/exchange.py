@@ -45,6 +45,9 @@ class Client(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    def release_body(self) -> None:
+        """The request's body is not needed any more."""
+
     def finish(self, *, keep_alive: bool) -> None:
         """The answer is written whole."""
 
@@ -130,6 +133,8 @@ class Exchange:
                 return
             self._shared.metrics.first_byte.observe(self._shared.loop.time() - self._started)
             self._written = True
+            self._body = b""  # It will not be sent again.
+            self._client.release_body()
             payload = self._head(answer) + self._frame(payload, complete=complete)
         else:
             payload = self._frame(payload, complete=complete)
