@@ -271,7 +271,7 @@ class ClientConnection(asyncio.Protocol):
     # --- Between and after
 
     def _hold(self, size: int) -> None:
-        """Account for that much more of a body, once it is here, not when it is promised; `release_body` gives all of it back."""
+        """Account for that much more of a body that is here, not only promised; `release_body` gives all of it back."""
         shared = self._shared
         if shared.held_bytes + size > shared.limits.held_bytes:
             raise Rejected(BODIES_FULL, "The router holds as many requests as it has memory for. Try again in a moment.")
