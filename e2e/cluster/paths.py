@@ -106,6 +106,7 @@ def kubelet_root() -> Path:
 
 
 def audit_log() -> Path:
+    """One JSON object a line. At 100 MB it becomes audit-<time>.log, of which the last two are kept."""
     return logs() / "audit.log"
 
 

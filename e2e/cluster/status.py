@@ -45,7 +45,7 @@ def look() -> Status:
 def lines(status: Status) -> list[str]:
     """The same for a person."""
     if status.kind == "user":
-        return [f"{'healthy' if status.healthy else status.problem}: your cluster at {status.server} ({status.version})"]
+        return [f"healthy: your cluster at {status.server} ({status.version})" if status.healthy else status.problem]
     rows = [
         f"  {process.name:<26} {f'runs as process {process.pid}' if process.running else f'is down: see {process.log}'}"
         for process in status.processes
