@@ -16,6 +16,8 @@ _PREFIX: Final = re.compile(
     r"^(?:\([^)]*pid=\d+\)\s*)*(?:(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?\s+\[[^\]]*\]\s*)?"
 )
 """What vLLM's logger puts before a line: process, level, time, source."""
+_CHATTER: Final = re.compile(r"^(?:\([^)]*pid=\d+\)\s*)*(?:DEBUG|INFO|WARNING)\s")
+"""What vLLM says of itself while all is well: it quotes flags and limits, and is no symptom."""
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt)\b\s*:?\s*(?P<text>.*)$")
 _FOLLOWS: Final = ("Engine core initialization failed", "WorkerProc initialization failed", "See root cause above")
 """Errors that only say that another one came before."""
@@ -69,7 +71,7 @@ SYMPTOMS: Final = (
 
 def explain(lines: Iterable[str], *, status: int, served: bool, oom_kills: int) -> EngineFailure:
     """Of an engine that ended by itself. `status` is as subprocess has it: negative for a signal."""
-    plain = [_PREFIX.sub("", line.rstrip()) for line in lines]
+    plain = [_PREFIX.sub("", line.rstrip()) for line in lines if not _CHATTER.match(line)]
     if oom_kills > 0:
         return EngineFailure(
             contract.REASON_OUT_OF_MEMORY, f"The kernel killed the engine at the pod's memory limit. {_OUT_OF_MEMORY}"
