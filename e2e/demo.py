@@ -23,7 +23,7 @@ MANIFEST = install.CHART.parent.parent / "examples" / "quickstart.yaml"
 QUESTION = "What does a router do?"
 READY_SECONDS = 300
 
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def main() -> int:
