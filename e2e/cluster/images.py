@@ -7,7 +7,9 @@ brought, the user says where they are, or where they may be pushed.
 
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -16,7 +18,7 @@ from e2e.cluster import images_base, locks, packages, paths, registry
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.images_build import Builder
 from e2e.cluster.images_inputs import ENGINE_CPU, OPERATOR, Recipe
-from e2e.cluster.progress import step
+from e2e.cluster.progress import Step, step
 
 ENV_OPERATOR: Final = "TOKENFLEET_OPERATOR_IMAGE"
 ENV_ENGINE_CPU: Final = "TOKENFLEET_ENGINE_CPU_IMAGE"
@@ -84,13 +86,21 @@ def _ensure(recipe: Recipe, destination: Destination) -> str:
     packages.ensure("buildah", "mmdebstrap")
     builder = Builder(paths.cache() / "images", packages.program("buildah"))
     with step(f"Building the {recipe.name} image") as current, locks.held(paths.cache() / "images.lock"):
+        return _build(recipe, destination, builder, current)
+
+
+def _build(recipe: Recipe, destination: Destination, builder: Builder, current: Step) -> str:
+    with tempfile.TemporaryDirectory() as context:
+        recipe.snapshot(Path(context))
+        tag = recipe.tag(base=images_base.key(), root=Path(context))
+        reference = destination.reference(recipe, tag)
         if destination.has(recipe, tag):  # somebody else was faster
             return reference
         builder.check()
         _check_disk(recipe, builder)
         current.note(f"the first time it takes {recipe.takes}")
         base = builder.ensure_base(mmdebstrap=packages.program("mmdebstrap"), current=current)
-        built = builder.build(recipe, tag=tag, base=base, current=current)
+        built = builder.build(recipe, Path(context), tag=tag, base=base, current=current)
         builder.push(built, reference, plain_http=destination.local or _is_loopback(reference), current=current)
     return reference
 

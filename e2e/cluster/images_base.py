@@ -17,7 +17,7 @@ from e2e.cluster.progress import Step
 
 SUITE: Final = "bookworm"
 """Its Python is the one that engine/constraints-cpu.txt was made with."""
-PACKAGES: Final = ("ca-certificates", "python3", "python3-pip", "python3-venv")
+PACKAGES: Final = ("ca-certificates", "libnuma1", "python3", "python3-pip", "python3-venv")
 MIRROR: Final = "http://deb.debian.org/debian"
 _PASSED_ON: Final = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
 _HOOKS: Final = (

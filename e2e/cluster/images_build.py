@@ -19,13 +19,13 @@ from typing import Final
 
 from e2e.cluster import images_base
 from e2e.cluster.errors import ClusterError
-from e2e.cluster.images_inputs import ROOT, Recipe
+from e2e.cluster.images_inputs import Recipe
 from e2e.cluster.images_run import run
 from e2e.cluster.progress import Step
 
 PREFIX: Final = "localhost/tokenfleet"
 _STEP: Final = re.compile(r"^STEP (?P<number>\d+)/(?P<total>\d+): (?P<verb>\w+)")
-_PIP: Final = re.compile(r"^\s*(Downloading|Installing collected|Collecting) ?(?P<what>[^\s(]*)")
+_PIP: Final = re.compile(r"^\s*(Downloading|Installing|Collecting) (?P<what>[^\s(]*)")
 _CERTIFICATES: Final = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _BUNDLES: Final = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 _PIP_SETTINGS: Final = ("extra-index-url", "index-url", "proxy", "retries", "timeout", "trusted-host")
@@ -53,7 +53,8 @@ class Builder:
             self._forget_others("base", keep=reference)
         return reference
 
-    def build(self, recipe: Recipe, *, tag: str, base: str, current: Step) -> str:
+    def build(self, recipe: Recipe, context: Path, *, tag: str, base: str, current: Step) -> str:
+        """Build from the context, a snapshot of the recipe's inputs whose tag is given; returns the local reference."""
         reference = f"{PREFIX}/{recipe.name}:{tag}"
         if self.has(reference):
             return reference
@@ -61,7 +62,7 @@ class Builder:
         with _secrets() as secrets:
             self._run(
                 "bud", "--isolation", "chroot", "--network", "host", "--layers", *secrets, "--build-arg", f"BASE={base}",
-                "-f", str(ROOT / recipe.dockerfile), "-t", reference, str(ROOT),
+                "-f", str(context / recipe.dockerfile), "-t", reference, str(context),
                 what=f"building {recipe.dockerfile}", current=current,
             )  # fmt: skip
         self._forget_others(recipe.name, keep=reference)
@@ -114,7 +115,8 @@ def _progress(line: str) -> str | None:
     if match := _STEP.match(line):
         return f"step {match['number']} of {match['total']}: {match['verb']}"
     if match := _PIP.match(line):
-        return f"pip: {match['what'].rpartition('/')[2]}" if match["what"] else "pip: installing"
+        what = match["what"].rpartition("/")[2]
+        return "pip: installing" if match[1] == "Installing" else f"pip: {what}"
     return None
 
 

@@ -5,7 +5,9 @@ keep counts (no byte code), so every clone of a commit comes to the same tag.
 """
 
 import hashlib
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,19 +30,33 @@ class Recipe:
     gigabytes: int
     """Disk that a first build needs at its peak, with the copies in the registry and on the node."""
 
-    def sources(self) -> Iterator[Path]:
-        text = (ROOT / self.dockerfile).read_text().replace("\\\n", " ")
-        for match in _COPY.finditer(text):
+    def tag(self, *, base: str, root: Path = ROOT) -> str:
+        digest = hashlib.sha256(base.encode())
+        for path in self._inputs(root):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(root)} {content}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def snapshot(self, directory: Path) -> None:
+        """Copy the inputs, so that somebody who edits meanwhile does not get new code under an old tag.
+
+        All with the same times: buildah keeps a layer only for files that are the same in every respect.
+        """
+        for path in self._inputs(ROOT):
+            copy = directory / path.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+        for path in directory.rglob("*"):
+            os.utime(path, (0, 0))
+
+    def _inputs(self, root: Path) -> list[Path]:
+        dockerfile = root / self.dockerfile
+        found = {dockerfile}
+        for match in _COPY.finditer(dockerfile.read_text().replace("\\\n", " ")):
             words = [word for word in match["words"].split() if not word.startswith("--")]
             for name in words[:-1]:
-                yield from _files(ROOT / name)
-
-    def tag(self, *, base: str) -> str:
-        digest = hashlib.sha256(base.encode())
-        for path in sorted({ROOT / self.dockerfile, ROOT / ".dockerignore", *self.sources()}):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{path.relative_to(ROOT)} {content}\n".encode())
-        return digest.hexdigest()[:16]
+                found.update(_files(root / name))
+        return sorted(found)
 
 
 OPERATOR: Final = Recipe(name="operator", dockerfile="operator/Dockerfile", takes="half a minute", gigabytes=2)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
+_UNLIMITED: Final = 1 << 60
+"""Version 1 says a number of this size where there is no limit."""
 
 
 def cpu_limit(root: Path = ROOT) -> int:
@@ -17,6 +19,14 @@ def cpu_limit(root: Path = ROOT) -> int:
     available = len(os.sched_getaffinity(0))
     quota = _quota(root)
     return available if quota is None else max(1, min(available, math.ceil(quota)))
+
+
+def memory_limit(root: Path = ROOT) -> int | None:
+    """Bytes that this container may use; None where nothing but the machine bounds it."""
+    for file in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
+        for line in _lines(file):
+            return int(line) if line.isdigit() and int(line) < _UNLIMITED else None
+    return None
 
 
 def oom_kills(root: Path = ROOT) -> int:

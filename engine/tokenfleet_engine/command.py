@@ -7,6 +7,7 @@ added here, so that no one outside needs to know it. Must not start anything.
 
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import shutil
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tokenfleet import contract
-from tokenfleet_engine.cgroup import cpu_limit
+from tokenfleet_engine.cgroup import cpu_limit, memory_limit
 from tokenfleet_engine.failures import EngineFailure
 from tokenfleet_engine.model_files import Model
 
@@ -24,6 +25,11 @@ MODULE: Final = "vllm.entrypoints.openai.api_server"
 MIDDLEWARE: Final = "tokenfleet_engine.admission.Admission"
 QUIET_PATHS: Final = (contract.PATH_ENGINE_LIVE, contract.PATH_ENGINE_READY, contract.PATH_ENGINE_LOAD, "/metrics")
 """Asked every few seconds by probes and scrapers; they would bury all else in the access log."""
+
+CPU_CACHE_BYTES: Final = 1 << 30
+CPU_CACHE_LEAST_BYTES: Final = 1 << 28
+CPU_PROCESSES_BYTES: Final = 9 << 28
+"""What vLLM's three processes take on a CPU beside weights and KV cache: 2 GiB measured, and room for a prompt."""
 
 OWN_FLAGS: Final = {
     "--api-server-count": "admission counts the requests of one server process",
@@ -101,10 +107,10 @@ def check_shared_memory(path: Path = SHARED_MEMORY) -> None:
 
 
 def build_command(
-    model: Path, *, served_name: str, host: str, port: int, flags: Sequence[str], build: Build, environment: Mapping[str, str]
+    model: Model, *, served_name: str, host: str, port: int, flags: Sequence[str], build: Build, environment: Mapping[str, str]
 ) -> ServeCommand:
     given = {flag.split("=", 1)[0] for flag in flags}
-    argv = [sys.executable, "-m", MODULE, "--model", str(model), "--served-model-name", served_name]
+    argv = [sys.executable, "-m", MODULE, "--model", str(model.path), "--served-model-name", served_name]
     argv += ["--host", host, "--port", str(port), "--middleware", MIDDLEWARE]
     argv += ["--shutdown-timeout", str(contract.ENGINE_SHUTDOWN_SECONDS)]
     if "--disable-access-log-for-endpoints" not in given:
@@ -113,14 +119,28 @@ def build_command(
     if build.cpu:
         if not given & {"--enforce-eager", "--no-enforce-eager"} and shutil.which("g++") is None:
             argv.append("--enforce-eager")  # torch.compile needs a C++ compiler on a CPU
+        if "--kv-cache-memory-bytes" not in given and not environment.get("VLLM_CPU_KVCACHE_SPACE"):
+            argv += ["--kv-cache-memory-bytes", str(cpu_cache_bytes(memory_limit(), weight_bytes=model.weight_bytes))]
         if "OMP_NUM_THREADS" not in environment:
             added["OMP_NUM_THREADS"] = str(cpu_limit())
     return ServeCommand(argv=(*argv, *flags), environment=added)
 
 
+def cpu_cache_bytes(limit: int | None, *, weight_bytes: int) -> int:
+    """The KV cache on a CPU: what the pod's memory limit leaves, or 1 GiB without a limit.
+
+    Left alone, vLLM takes --gpu-memory-utilization of the limit, or of the whole node, for its cache without counting its own
+    other processes, and refuses to start where that much is not free.
+    """
+    if limit is None:
+        return CPU_CACHE_BYTES
+    return max(CPU_CACHE_LEAST_BYTES, limit - CPU_PROCESSES_BYTES - weight_bytes)
+
+
 def describe(command: ServeCommand, *, model: Model, build: Build, flags: Sequence[str], drain_seconds: int, port: int) -> str:
     """The plan, for the first lines of the pod's log."""
     environment = " ".join(f"{name}={value}" for name, value in command.environment.items())
+    cache = dict(itertools.pairwise(command.argv)).get("--kv-cache-memory-bytes", "")
     weights = f"{_size(model.weight_bytes)} in {model.weight_files} file{'' if model.weight_files == 1 else 's'}"
     rows = {
         "model": str(model.path),
@@ -130,6 +150,7 @@ def describe(command: ServeCommand, *, model: Model, build: Build, flags: Sequen
         "engine": f"vLLM {build.version} for {'CPUs' if build.cpu else 'GPUs'}",
         "flags": " ".join(flags) or "none beyond Tokenfleet's own",
         "environment": environment or "as it is",
+        "KV cache": f"{_size(int(cache))}" if cache.isdigit() else "as vLLM finds room",
         "port": str(port),
         "goodbye": f"{drain_seconds} s to finish what runs, then {contract.ENGINE_SHUTDOWN_SECONDS} s more",
     }

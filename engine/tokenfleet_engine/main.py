@@ -45,7 +45,7 @@ def _serve(arguments: argparse.Namespace, flags: Sequence[str]) -> int:
     model = inspect_model(arguments.model, weights=not dummy, tokenizer=tokenizer)
     command.check_shared_memory()
     served = command.build_command(
-        arguments.model, served_name=arguments.served_name, host=arguments.host, port=arguments.port, flags=flags,
+        model, served_name=arguments.served_name, host=arguments.host, port=arguments.port, flags=flags,
         build=build, environment=os.environ,
     )  # fmt: skip
     plan = command.describe(

@@ -7,17 +7,27 @@ import pytest
 
 from tokenfleet import contract
 from tokenfleet_engine import command
-from tokenfleet_engine.cgroup import cpu_limit, oom_kills
+from tokenfleet_engine.cgroup import cpu_limit, memory_limit, oom_kills
 from tokenfleet_engine.command import Build
 from tokenfleet_engine.failures import EngineFailure
+from tokenfleet_engine.model_files import Model
 
+GIB = 1 << 30
 GPU = Build(version="0.32.0", cpu=False)
 CPU = Build(version="0.32.0", cpu=True)
+MODEL = Model(
+    path=Path("/models/m"),
+    architecture="LlamaForCausalLM",
+    dtype="bfloat16",
+    context_tokens=2048,
+    weight_bytes=GIB,
+    weight_files=1,
+)
 
 
 def _build(*flags: str, build: Build = GPU, environment: dict[str, str] | None = None) -> command.ServeCommand:
     return command.build_command(
-        Path("/models/m"), served_name="m", host="0.0.0.0", port=8000, flags=flags, build=build, environment=environment or {}
+        MODEL, served_name="m", host="0.0.0.0", port=8000, flags=flags, build=build, environment=environment or {}
     )
 
 
@@ -51,6 +61,40 @@ def test_a_cpu_engine_without_a_compiler_runs_eagerly(monkeypatch: pytest.Monkey
 def test_a_cpu_engine_uses_the_cpus_that_it_may_use_unless_told_otherwise() -> None:
     assert _build(build=CPU).environment == {"OMP_NUM_THREADS": str(cpu_limit())}
     assert _build(build=CPU, environment={"OMP_NUM_THREADS": "7"}).environment == {}
+
+
+@pytest.mark.parametrize(
+    ("limit", "cache"),
+    [
+        pytest.param(None, GIB, id="no limit: a modest cache, since the node is shared"),
+        pytest.param(8 * GIB, 8 * GIB - command.CPU_PROCESSES_BYTES - GIB, id="what processes and weights leave of the limit"),
+        pytest.param(2 * GIB, command.CPU_CACHE_LEAST_BYTES, id="too little: the least that can work"),
+    ],
+)
+def test_the_kv_cache_of_a_cpu_engine_fits_its_pod(limit: int | None, cache: int) -> None:
+    assert command.cpu_cache_bytes(limit, weight_bytes=GIB) == cache
+
+
+def test_the_user_may_say_the_size_of_the_kv_cache() -> None:
+    assert "--kv-cache-memory-bytes" in _build(build=CPU).argv
+    assert _build("--kv-cache-memory-bytes=5", build=CPU).argv.count("--kv-cache-memory-bytes") == 0
+    assert "--kv-cache-memory-bytes" not in _build(build=CPU, environment={"VLLM_CPU_KVCACHE_SPACE": "2"}).argv
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "limit"),
+    [
+        pytest.param("memory.max", "4294967296\n", 4 * GIB, id="version 2"),
+        pytest.param("memory.max", "max\n", None, id="no limit in version 2"),
+        pytest.param("memory/memory.limit_in_bytes", "4294967296\n", 4 * GIB, id="version 1"),
+        pytest.param("memory/memory.limit_in_bytes", "9223372036854771712\n", None, id="no limit in version 1"),
+        pytest.param("other", "", None, id="no control group"),
+    ],
+)
+def test_the_memory_limit(tmp_path: Path, name: str, text: str, limit: int | None) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    assert memory_limit(tmp_path) == limit
 
 
 @pytest.mark.parametrize("flag", ["--port", "--port=1", "--shutdown-timeout=0", "--api_server_count", "--ssl-keyfile"])
