@@ -3,9 +3,14 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from e2e.cluster.control_plane import ControlPlane
+from tests.integration.operators import Operators, eventually
+from tests.integration.raw_api import connected
+from tokenfleet.api.crd import custom_resource_definition
+from tokenfleet.controller.kinds import LLM_DEPLOYMENT
 
 _HERE = Path(__file__).parent
 
@@ -25,3 +30,20 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlP
 @pytest.fixture(scope="session")
 def kubeconfig(control_plane: ControlPlane) -> Path:
     return control_plane.kubeconfig
+
+
+@pytest.fixture(scope="session")
+def api(control_plane: ControlPlane) -> Iterator[httpx.Client]:
+    """The API server as its administrator sees it, with our CRD."""
+    with connected(control_plane) as client:
+        client.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=custom_resource_definition())
+        eventually("the CRD", lambda: client.get(LLM_DEPLOYMENT.path(None)).status_code == httpx.codes.OK)
+        yield client
+
+
+@pytest.fixture(scope="module")
+def operators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operators]:
+    """Starts controllers; none outlives the module."""
+    operators = Operators(tmp_path_factory.mktemp("operators"))
+    yield operators
+    operators.close()

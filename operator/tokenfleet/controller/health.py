@@ -22,7 +22,7 @@ class HealthServer:
         self._unhealthy, self._unready, self._registry = unhealthy, unready, registry
         self._runners: list[aiohttp.web.AppRunner] = []
 
-    async def start(self, *, health_port: int, metrics_port: int, host: str = "0.0.0.0") -> None:
+    async def start(self, *, health_port: int, metrics_port: int, host: str | None = None) -> None:
         """Raises OSError where a port is taken."""
         await self._listen(host, health_port, {"/healthz": self._probe(self._unhealthy), "/readyz": self._probe(self._unready)})
         await self._listen(host, metrics_port, {"/metrics": self._metrics})
@@ -32,7 +32,7 @@ class HealthServer:
             await runner.cleanup()
         self._runners.clear()
 
-    async def _listen(self, host: str, port: int, routes: dict[str, _Handler]) -> None:
+    async def _listen(self, host: str | None, port: int, routes: dict[str, _Handler]) -> None:
         app = aiohttp.web.Application()
         app.add_routes([aiohttp.web.get(path, handler) for path, handler in routes.items()])
         runner = aiohttp.web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=0.5)
