@@ -76,7 +76,8 @@ def _report(failure: failures.EngineFailure, note: Path) -> None:
 
 
 def _say(line: str) -> None:
-    print(f"tokenfleet-engine: {line}", flush=True)
+    sys.stdout.write(f"tokenfleet-engine: {line}\n")  # in one piece: the engine's lines go to the same place
+    sys.stdout.flush()
 
 
 def _say_in_pod_log(line: str) -> None:

@@ -35,6 +35,8 @@ SERVING: Final = b"Application startup complete"
 STOPPING: Final = frozenset({signal.SIGTERM, signal.SIGINT})
 WAITED: Final = STOPPING | {signal.SIGCHLD}
 STOP_SECONDS: Final = contract.ENGINE_SHUTDOWN_SECONDS + contract.ENGINE_TEARDOWN_SECONDS
+CLEAR_SECONDS: Final = 5.0
+"""For what was killed to be gone; what left vLLM's session is nothing that we could wait for."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -115,11 +117,18 @@ class _Child:
 
     def reap(self) -> bool:
         """Collect every process that has ended. True once vLLM's own has."""
-        with contextlib.suppress(ChildProcessError):
+        self._collect()
+        return self.status is not None
+
+    def _collect(self) -> bool:
+        """True while there are processes that have not ended."""
+        try:
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
                 if ended[0] == self.pid:
                     self.status = os.waitstatus_to_exitcode(ended[1])
-        return self.status is not None
+        except ChildProcessError:
+            return False
+        return True
 
     def signal(self, number: int) -> None:
         if not self.reap():
@@ -133,7 +142,9 @@ class _Child:
         """End what vLLM left behind, and wait until all that it wrote is copied."""
         self.kill()
         self.output.finish()
-        self.reap()
+        deadline = time.monotonic() + CLEAR_SECONDS
+        while self._collect() and time.monotonic() < deadline:
+            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
 
 
 @dataclass(slots=True)

@@ -19,6 +19,8 @@ _PREFIX: Final = re.compile(
 _CHATTER: Final = re.compile(r"^(?:\([^)]*pid=\d+\)\s*)*(?:DEBUG|INFO|WARNING)\s")
 """What vLLM says of itself while all is well: it quotes flags and limits, and is no symptom."""
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt)\b\s*:?\s*(?P<text>.*)$")
+_PROGRAM: Final = re.compile(r"^(?:[\w.]*Error: |Value error, |Assertion failed, |\S+\.py: error: )+")
+LONGEST: Final = 400
 _FOLLOWS: Final = ("Engine core initialization failed", "WorkerProc initialization failed", "See root cause above")
 """Errors that only say that another one came before."""
 
@@ -63,7 +65,7 @@ SYMPTOMS: Final = (
         contract.REASON_ENGINE_CONFIG_INVALID, _FLAGS,
     ),
     Symptom(
-        re.compile(r"validation errors? for \w*Config\b|validation errors? for EngineArgs"),
+        re.compile(r"^\s+(Value error, |Assertion failed, |Input should be )"),  # what pydantic says of a configuration
         contract.REASON_ENGINE_CONFIG_INVALID, _FLAGS,
     ),
 )  # fmt: skip
@@ -79,11 +81,19 @@ def explain(lines: Iterable[str], *, status: int, served: bool, oom_kills: int) 
     cause = _cause(plain)
     for symptom in SYMPTOMS:
         if match := next((line for line in reversed(plain) if symptom.words.search(line)), None):
-            return EngineFailure(symptom.reason, f"vLLM: {match.strip()} {symptom.advice}".strip())
+            return EngineFailure(symptom.reason, f"vLLM says: {_sentence(match)} {symptom.advice}".strip())
     ending = f"by signal {-status}" if status < 0 else f"with exit code {status}"
     if served:
         return EngineFailure(contract.REASON_ENGINE_CRASHED, f"vLLM ended {ending} while it served. {cause}".strip())
     return EngineFailure(contract.REASON_ENGINE_START_FAILED, f"vLLM ended {ending} before it served. {cause}".strip())
+
+
+def _sentence(line: str) -> str:
+    """What it says, without what only programs put before it, and no longer than a person reads."""
+    text = _PROGRAM.sub("", line.strip()).partition(" [type=")[0]
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST].rsplit(' ', 1)[0]} …"
+    return text if text.endswith((".", "…")) else f"{text}."
 
 
 def _cause(plain: Sequence[str]) -> str:

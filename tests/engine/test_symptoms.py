@@ -1,0 +1,114 @@
+"""What is made of vLLM's last words: lines as vLLM 0.32 printed them."""
+
+import pytest
+
+from tokenfleet import contract
+from tokenfleet_engine.symptoms import LONGEST, explain
+
+CORE = "(EngineCore pid=37) ERROR 11-21 07:28:16 [core.py:1510] "
+WORKER = "(VllmWorker-0 pid=50) ERROR 11-21 07:30:56 [multiproc_executor.py:953] "
+INFO = "(APIServer pid=18) INFO 11-21 07:27:54 [api_utils.py:286] "
+FOLLOWS = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason", "message"),
+    [
+        pytest.param(
+            "api_server.py: error: unrecognized arguments: --no-such-flag 3",
+            contract.REASON_ENGINE_CONFIG_INVALID,
+            "vLLM says: unrecognized arguments: --no-such-flag 3. Change spec.engine or its extraArgs.",
+            id="a flag that it does not know",
+        ),
+        pytest.param(
+            "api_server.py: error: argument --dtype: invalid choice: 'nonsense' (choose from 'auto', 'bfloat16')",
+            contract.REASON_ENGINE_CONFIG_INVALID,
+            "vLLM says: argument --dtype: invalid choice: 'nonsense' (choose from 'auto', 'bfloat16'). Change spec.engine or "
+            "its extraArgs.",
+            id="a value that it does not know",
+        ),
+        pytest.param(
+            "  Value error, User-specified max_model_len (100000) is greater than the derived max_model_len.",
+            contract.REASON_ENGINE_CONFIG_INVALID,
+            "vLLM says: User-specified max_model_len (100000) is greater than the derived max_model_len. Change spec.engine or "
+            "its extraArgs.",
+            id="a context beyond the model's",
+        ),
+        pytest.param(
+            "  Value error, The checkpoint has model type `nobody` but Transformers does not recognize this architecture.",
+            contract.REASON_MODEL_INVALID,
+            "vLLM says: The checkpoint has model type `nobody` but Transformers does not recognize this architecture. This "
+            "vLLM does not know the model: choose another, or a newer engine image.",
+            id="an architecture that it does not know",
+        ),
+        pytest.param(
+            "  Value error, Cannot find the config file for awq [type=value_error, input_value=ArgsKwargs((), {}), input_type=x]",
+            contract.REASON_ENGINE_CONFIG_INVALID,
+            "vLLM says: Cannot find the config file for awq. Change spec.engine or its extraArgs.",
+            id="flags that do not go together",
+        ),
+        pytest.param(
+            f"{WORKER}ValueError: Available memory on node 0 (20.59/23.54 GiB) on startup is less than desired CPU memory.",
+            contract.REASON_OUT_OF_MEMORY,
+            "vLLM says: Available memory on node 0 (20.59/23.54 GiB) on startup is less than desired CPU memory. Give the pod "
+            "more memory (podTemplate), or lower maxModelLen or batching.maxNumSeqs.",
+            id="less memory than it wants",
+        ),
+        pytest.param(
+            f"{CORE}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+            contract.REASON_OUT_OF_MEMORY,
+            "vLLM says: CUDA out of memory. Tried to allocate 2.00 GiB. Give the pod more memory (podTemplate), or lower "
+            "maxModelLen or batching.maxNumSeqs.",
+            id="no memory on the GPU",
+        ),
+        pytest.param(
+            f"{CORE}RuntimeError: Insufficient space in /dev/shm for ring buffer: 160 MiB required, 64 MiB free.",
+            contract.REASON_ENGINE_CONFIG_INVALID,
+            "vLLM says: Insufficient space in /dev/shm for ring buffer: 160 MiB required, 64 MiB free. Enlarge the volume at "
+            "/dev/shm.",
+            id="no shared memory",
+        ),
+        pytest.param(
+            f"{CORE}AttributeError: '_C' object has no attribute 'init_cpu_memory_env'",
+            contract.REASON_ENGINE_START_FAILED,
+            "vLLM ended with exit code 1 before it served. AttributeError: '_C' object has no attribute 'init_cpu_memory_env'",
+            id="what no row knows is told as it stands",
+        ),
+    ],
+)
+def test_the_cause_and_the_remedy(line: str, reason: str, message: str) -> None:
+    lines = [f"{INFO}non-default args: {{'max_model_len': 512}}", line, f"{CORE}Traceback (most recent call last):", FOLLOWS]
+    failure = explain([f"{each}\n" for each in lines], status=1, served=False, oom_kills=0)
+    assert (failure.reason, failure.message) == (reason, message)
+
+
+def test_what_vllm_says_while_all_is_well_is_no_symptom() -> None:
+    lines = [f"{INFO}non-default args: {{'max_model_len': 512}}", "KeyError: 'x'"]
+    failure = explain(lines, status=1, served=False, oom_kills=0)
+    assert failure.reason == contract.REASON_ENGINE_START_FAILED
+
+
+def test_the_kernels_kill_says_more_than_any_line() -> None:
+    failure = explain([FOLLOWS], status=1, served=True, oom_kills=1)
+    assert failure.reason == contract.REASON_OUT_OF_MEMORY
+    assert "memory limit" in failure.message
+
+
+def test_an_end_without_words_is_told_by_its_signal() -> None:
+    failure = explain([], status=-9, served=False, oom_kills=0)
+    assert (failure.reason, failure.message) == (
+        contract.REASON_ENGINE_START_FAILED,
+        "vLLM ended by signal 9 before it served.",
+    )
+
+
+def test_an_end_without_an_error_is_told_by_the_last_lines() -> None:
+    failure = explain(["one\n", "two\n", "\n", "three\n"], status=1, served=True, oom_kills=0)
+    assert failure.reason == contract.REASON_ENGINE_CRASHED
+    assert failure.message.endswith("two ⏎ three")
+
+
+def test_a_long_line_is_cut_between_words() -> None:
+    failure = explain(["x.py: error: argument " + "word " * 500], status=2, served=False, oom_kills=0)
+    assert len(failure.message) < LONGEST + 100
+    assert "word …" in failure.message
