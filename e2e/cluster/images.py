@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import httpx
-
-from e2e.cluster import images_base, locks, packages, paths, registry
+from e2e.cluster import images_base, images_registry, locks, packages, paths, registry
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.images_build import Builder
 from e2e.cluster.images_inputs import ENGINE_CPU, OPERATOR, Recipe
@@ -45,15 +43,7 @@ class Destination:
 
     def has(self, recipe: Recipe, tag: str) -> bool:
         """Only asked of our own registry: another's may want credentials, and a push of what is there is quick."""
-        if not self.local:
-            return False
-        host, _, path = self.prefix.partition("/")
-        address = f"http://{host}/v2/{path}/{recipe.name}/manifests/{tag}"
-        accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
-        try:
-            return httpx.head(address, headers={"accept": accept}, trust_env=False).status_code == httpx.codes.OK
-        except httpx.HTTPError as error:
-            raise ClusterError(f"the image registry at {host} does not answer ({error}).") from error
+        return self.local and images_registry.has(recipe.name, tag)
 
 
 def ensure() -> Images:
@@ -75,7 +65,7 @@ def _destination() -> Destination:
             f"{ENV_ENGINE_CPU}), or where they may be pushed to ({ENV_REGISTRY}=registry.example.com/team)."
         )
     registry.start()
-    return Destination(f"{registry.address()}/tokenfleet", local=True)
+    return Destination(images_registry.prefix(), local=True)
 
 
 def _ensure(recipe: Recipe, destination: Destination) -> str:
@@ -101,7 +91,9 @@ def _build(recipe: Recipe, destination: Destination, builder: Builder, current: 
         current.note(f"the first time it takes {recipe.takes}")
         base = builder.ensure_base(mmdebstrap=packages.program("mmdebstrap"), current=current)
         built = builder.build(recipe, Path(context), tag=tag, base=base, current=current)
-        builder.push(built, reference, plain_http=destination.local or _is_loopback(reference), current=current)
+        builder.push(built, reference, nearby=destination.local or _is_loopback(reference), current=current)
+        if destination.local:
+            images_registry.forget_old(recipe.name)
     return reference
 
 

@@ -68,9 +68,10 @@ class Builder:
         self._forget_others(recipe.name, keep=reference)
         return reference
 
-    def push(self, reference: str, destination: str, *, plain_http: bool, current: Step) -> None:
+    def push(self, reference: str, destination: str, *, nearby: bool, current: Step) -> None:
+        """To a registry on this machine over plain HTTP, compressed as quickly as can be; elsewhere as is usual."""
         current.note(f"pushing to {destination.partition('/')[0]}")
-        options = ("--tls-verify=false", "--disable-compression") if plain_http else ()
+        options = ("--tls-verify=false", "--compression-format", "zstd", "--compression-level", "1") if nearby else ()
         target = f"docker://{destination}"
         self._run("push", *options, reference, target, what=f"pushing {destination}", current=current)
 

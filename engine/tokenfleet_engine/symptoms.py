@@ -21,7 +21,12 @@ _CHATTER: Final = re.compile(r"^(?:\([^)]*pid=\d+\)\s*)*(?:DEBUG|INFO|WARNING)\s
 _ERROR: Final = re.compile(r"^(?:[A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(?:Error|Exception|Interrupt)\b\s*:?\s*(?P<text>.*)$")
 _PROGRAM: Final = re.compile(r"^(?:[\w.]*Error: |Value error, |Assertion failed, |\S+\.py: error: )+")
 LONGEST: Final = 400
-_FOLLOWS: Final = ("Engine core initialization failed", "WorkerProc initialization failed", "See root cause above")
+_FOLLOWS: Final = (
+    "Engine core initialization failed",
+    "WorkerProc initialization failed",
+    "See root cause above",
+    "EngineDeadError",
+)
 """Errors that only say that another one came before."""
 
 _OUT_OF_MEMORY: Final = "Give the pod more memory (podTemplate), or lower maxModelLen or batching.maxNumSeqs."
@@ -101,4 +106,6 @@ def _cause(plain: Sequence[str]) -> str:
     errors = [line for line in plain if _ERROR.match(line) and not any(words in line for words in _FOLLOWS)]
     if errors:
         return errors[-1]
+    if any(_ERROR.match(line) for line in plain):
+        return "One of its processes ended without a word: killed, or crashed in native code."
     return " ⏎ ".join(line for line in plain[-3:] if line)

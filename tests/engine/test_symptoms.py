@@ -42,7 +42,7 @@ FOLLOWS = "RuntimeError: Engine core initialization failed. See root cause above
             id="an architecture that it does not know",
         ),
         pytest.param(
-            "  Value error, Cannot find the config file for awq [type=value_error, input_value=ArgsKwargs((), {}), input_type=x]",
+            "  Value error, Cannot find the config file for awq [type=value_error, input_value=1, input_type=int]",
             contract.REASON_ENGINE_CONFIG_INVALID,
             "vLLM says: Cannot find the config file for awq. Change spec.engine or its extraArgs.",
             id="flags that do not go together",
@@ -92,6 +92,15 @@ def test_the_kernels_kill_says_more_than_any_line() -> None:
     failure = explain([FOLLOWS], status=1, served=True, oom_kills=1)
     assert failure.reason == contract.REASON_OUT_OF_MEMORY
     assert "memory limit" in failure.message
+
+
+def test_a_process_of_vllm_that_is_killed_says_nothing_and_its_neighbours_little() -> None:
+    dead = (
+        "(APIServer pid=20) ERROR 11-21 07:54:11 [a.py:906] vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered"
+    )
+    failure = explain([dead, FOLLOWS], status=0, served=True, oom_kills=0)
+    assert failure.reason == contract.REASON_ENGINE_CRASHED
+    assert failure.message.endswith("One of its processes ended without a word: killed, or crashed in native code.")
 
 
 def test_an_end_without_words_is_told_by_its_signal() -> None:
