@@ -60,7 +60,7 @@ class Recipe:
 
 
 OPERATOR: Final = Recipe(name="operator", dockerfile="operator/Dockerfile", takes="half a minute", gigabytes=2)
-ENGINE_CPU: Final = Recipe(name="engine-cpu", dockerfile="engine/Dockerfile.cpu", takes="5 minutes", gigabytes=24)
+ENGINE_CPU: Final = Recipe(name="engine-cpu", dockerfile="engine/Dockerfile.cpu", takes="5 minutes", gigabytes=20)
 
 
 def _files(path: Path) -> Iterator[Path]:
