@@ -1,9 +1,10 @@
 """Runs a long program so that a person sees what it is at, and what went wrong when it fails.
 
 Its lines become the step's note; the last ones become the message of the error. A program that is cut off takes its
-children with it.
+children with it, and ends with us, even when we are killed: nothing goes on building behind the back of the next one.
 """
 
+import ctypes
 import os
 import re
 import signal
@@ -19,6 +20,14 @@ SHOWN: Final = 15
 _NOISE: Final = re.compile(r"^\s*(━|[\d.]+/[\d.]+ [kMG]B|Downloading |Collecting |Using cached |Requirement already|$)")
 
 
+_PR_SET_PDEATHSIG: Final = 1
+_libc: Final = ctypes.CDLL(None)
+
+
+def _end_with_parent() -> None:
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def run(
     command: Sequence[str],
     *,
@@ -31,7 +40,7 @@ def run(
     kept: deque[str] = deque(maxlen=SHOWN)
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
-        start_new_session=True, env={**os.environ, **(environment or {})},
+        start_new_session=True, preexec_fn=_end_with_parent, env={**os.environ, **(environment or {})},
     ) as process:  # fmt: skip
         assert process.stdout is not None
         try:
