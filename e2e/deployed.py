@@ -27,7 +27,7 @@ class Deployed:
         """kind/name of everything that stands for it."""
         return [f"{body['kind']}/{body['metadata']['name']}" for body in self.kubectl.items(CHILD_KINDS, self.selector)]
 
-    def wait_ready(self, replicas: int, *, timeout: float = 300) -> None:
+    def wait_ready(self, replicas: int, *, timeout: float = 600) -> None:
         """Until the status of the newest generation says that this many replicas are ready and nothing is under way."""
 
         def ready() -> bool:

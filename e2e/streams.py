@@ -43,6 +43,8 @@ class Load:
     streams: int
     tokens: int
     stream: bool = True
+    pause: float = 0.0
+    """Seconds that a client thinks between two requests: two cores have to start engines meanwhile."""
 
     def body(self, number: int) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -80,6 +82,7 @@ async def _client(client: httpx.AsyncClient, load: Load, number: int, tally: Tal
             await asyncio.sleep(0.2)
         finally:
             tally.running -= 1
+        await asyncio.sleep(load.pause)
 
 
 async def _unary(client: httpx.AsyncClient, load: Load, number: int, tally: Tally) -> None:
@@ -119,7 +122,7 @@ async def _stream(client: httpx.AsyncClient, load: Load, number: int, tally: Tal
         tally.add("truncated", f"{tokens} tokens of {load.tokens}, finish_reason {finish}, [DONE] {done}")
 
 
-async def until(probe: Callable[[], bool], *, timeout: float = 120) -> None:
+async def until(probe: Callable[[], bool], *, timeout: float = 300) -> None:
     """Wait until `probe()` holds; raises TimeoutError."""
     async with asyncio.timeout(timeout):
         while not probe():

@@ -19,7 +19,7 @@ async def test_a_rolling_update_loses_and_truncates_no_stream(
     before = {pod["metadata"]["name"] for pod in rollout.engines()}
 
     with access.base_url(kubectl, "rollout") as url:
-        load = streams.Load(url=url, model="rollout", streams=4, tokens=200)
+        load = streams.Load(url=url, model="rollout", streams=3, tokens=300, pause=1.0)
         async with streams.running(load) as tally:
             await streams.until(lambda: tally.whole >= 4)
             begun_before = tally.whole

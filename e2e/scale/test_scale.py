@@ -17,7 +17,7 @@ async def test_scaling_by_kubectl_keeps_every_stream(kubectl: Kubectl, deploy: C
     scale.wait_ready(1)
 
     with access.base_url(kubectl, "scale") as url:
-        load = streams.Load(url=url, model="tiny", streams=4, tokens=200)
+        load = streams.Load(url=url, model="tiny", streams=3, tokens=300, pause=1.0)
         async with streams.running(load) as tally:
             await streams.until(lambda: tally.whole >= 4)
             await streams.in_thread(kubectl, "scale", "llmd/scale", "--replicas=2")
