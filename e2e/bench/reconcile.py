@@ -1,8 +1,8 @@
 """How long the controller takes to make a thousand LLMDeployments so, beside a bare client that sends the same applies.
 
-Each run meets a fresh API server (an etcd and kube-apiserver of its own, one after the other) on which the LLMDeployments already
-stand. The operator's time begins with the start of its process and ends with its last write, as the audit log has it. The
-bare client is what the API server lets one reach: aiohttp, the same number of requests in flight, bodies that are encoded
+Each run meets a fresh API server (an etcd and kube-apiserver of its own, one after the other) on which the LLMDeployments
+already stand. The operator's time begins with the start of its process and ends with its last write, as the audit log has it.
+The bare client is what the API server lets one reach: aiohttp, the same number of requests in flight, bodies that are encoded
 beforehand, answers that are read and dropped. It runs before and after the operator, and the mean counts, since machines have
 moods. The operator is also watched while nothing changes.
 """

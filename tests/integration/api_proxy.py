@@ -35,6 +35,8 @@ class ApiProxy:
         """Called with the number of each write when the API server has done it, and before its answer goes back."""
         self.watches_are_silent = False
         """Watches that there are and new ones stay open, and no event comes through them."""
+        self.answers_instead: int | None = None
+        """Every request is answered with this status."""
         self._started = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -63,6 +65,8 @@ class ApiProxy:
     async def _handle(self, request: aiohttp.web.Request) -> aiohttp.web.StreamResponse:
         headers = {name: request.headers[name] for name in ("Accept", "Content-Type", "User-Agent") if name in request.headers}
         body = await request.read()
+        if self.answers_instead is not None:
+            return aiohttp.web.json_response({"kind": "Status", "code": self.answers_instead}, status=self.answers_instead)
         url = self._server + request.path_qs
         async with self._session.request(
             request.method, url, data=body or None, headers=headers, timeout=aiohttp.ClientTimeout(total=None)
@@ -72,6 +76,8 @@ class ApiProxy:
                 response = aiohttp.web.StreamResponse(status=answer.status, headers=kept)
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
+                    if self.answers_instead is not None:
+                        break
                     if not self.watches_are_silent:
                         await response.write(chunk)
                 return response

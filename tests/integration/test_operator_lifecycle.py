@@ -10,11 +10,14 @@ import pytest
 from e2e.cluster.control_plane import ControlPlane
 from tests.integration.api_proxy import ApiProxy
 from tests.integration.operators import Audit, Namespace, Operators, eventually
+from tests.integration.raw_api import connected
 from tokenfleet import contract
 from tokenfleet.api import conditions as c
+from tokenfleet.api.crd import custom_resource_definition
 
 NAME = "llama"
 AWAY_SECONDS = 15.0
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def deployed(api: httpx.Client, namespace: str) -> Namespace:
@@ -124,6 +127,40 @@ def test_it_counts_as_dead_when_its_watch_is_silent_although_the_api_answers(
         eventually("the probe to fail", lambda: operator.probe("/healthz") == 503, seconds=20)
         assert operator.running() and operator.leads(), "all else goes on: only the probe tells"
         operator.kill()
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500, 503])
+def test_answers_that_refuse_everything_are_waited_out(
+    status: int, api: httpx.Client, control_plane: ControlPlane, operators: Operators, tmp_path: Path
+) -> None:
+    """As while a token is renewed, roles are edited, or the API server is overloaded, restarts or loses its etcd."""
+    namespace = deployed(api, f"answers-{status}")
+    with ApiProxy(control_plane, tmp_path) as proxy:
+        operator = operators.start(proxy.kubeconfig, namespace.name)
+        eventually("the children", lambda: is_reconciled(namespace))
+        proxy.answers_instead = status
+        namespace.delete("Service", NAME)
+        time.sleep(4)
+        assert operator.running() and operator.probe("/healthz") == 200, operator.log
+        proxy.answers_instead = None
+        eventually("the Service to be back", lambda: namespace.get("Service", NAME))
+        eventually("it to be ready", operator.ready)
+        assert operator.terminate() == 0, operator.log
+
+
+def test_a_crd_that_is_missing_is_waited_for_and_one_that_goes_away_ends_it(tmp_path: Path, operators: Operators) -> None:
+    """kopf cannot go on without its resource; the process that the kubelet starts next waits for it."""
+    with ControlPlane.start(tmp_path / "plane") as plane, connected(plane) as client:
+        Namespace(client, "crd")
+        operator = operators.start(plane.kubeconfig, "crd")
+        eventually("it to wait", lambda: "waiting for the CRD" in operator.log)
+        assert (operator.probe("/healthz"), operator.probe("/readyz")) == (200, 503)
+        client.post(CRDS, json=custom_resource_definition()).raise_for_status()
+        eventually("it to go on", operator.leads)
+        client.delete(f"{CRDS}/{contract.PLURAL}.{contract.GROUP}").raise_for_status()
+        eventually("its end", lambda: not operator.running(), seconds=60)
+        assert operator.child.process.returncode == 1
+        assert "Cannot go on, ending (watch)" in operator.log
 
 
 def test_what_happened_while_the_watch_was_silent_is_found_by_listing(

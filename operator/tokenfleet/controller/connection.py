@@ -9,6 +9,7 @@ from typing import Any
 
 import aiohttp
 import kopf
+import yaml
 from kubernetes.aio.client.api_client import ApiClient
 from kubernetes.aio.client.configuration import Configuration
 from kubernetes.aio.config import load_incluster_config, load_kube_config
@@ -27,11 +28,12 @@ async def open_client(*, connections: int) -> ApiClient:
             await load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-    except (ConfigException, OSError) as error:
+        return ApiClient(configuration)
+    except (ConfigException, yaml.YAMLError, OSError, TypeError, KeyError, ValueError) as error:  # what a bad file leads to
         raise InvalidSettings(
-            f"No way to reach a Kubernetes API: {error} Run this in a pod with a service account, or set KUBECONFIG."
+            f"No way to reach a Kubernetes API ({error}). Run this in a pod with a service account, or set KUBECONFIG to a "
+            "kubeconfig file."
         ) from error
-    return ApiClient(configuration)
 
 
 def kopf_login(client: ApiClient) -> Any:

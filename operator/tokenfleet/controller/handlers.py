@@ -115,14 +115,20 @@ async def watch(
 ) -> None:
     """Watch until cancelled; raises where kopf cannot go on. Without namespaces, the whole cluster.
 
-    `started` is called once kopf has taken over the process's signals, for others to take them back.
+    `started` is called once kopf has taken over the process's signals, for others to take them back. kopf's own way to end
+    (run_tasks) waits for requests that it repeats for ever; here the first of its tasks that ends, ends it all.
     """
-    others = asyncio.all_tasks()  # at its end kopf cancels all but these
     tasks = await kopf.spawn_tasks(
         registry=registry, settings=settings, clusterwide=not namespaces, namespaces=namespaces, standalone=True
     )
     started()
-    await kopf.run_tasks(tasks, ignored=others)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _selector(kind: Kind) -> tuple[str, str, str]:

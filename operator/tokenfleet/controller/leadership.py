@@ -75,7 +75,7 @@ class Leadership:
 
     async def acquire(self) -> None:
         """Return once we lead."""
-        holder = None
+        holder = told = None
         while True:
             try:
                 if await self._try():
@@ -84,10 +84,10 @@ class Leadership:
                 if self._holder != holder:
                     holder = self._holder
                     logger.info("Standing by: %s leads.", holder)
-            except Stale:
-                pass
             except ClusterError as error:
-                logger.warning("Cannot ask for the lead, trying on: %s", error)
+                if str(error) != told:
+                    told = str(error)
+                    logger.warning("Cannot ask for the lead, trying on: %s", error)
             await self._sleep(self._seconds / 6 * (0.8 + 0.4 * self._jitter()))
 
     async def keep(self) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import sys
+from typing import NoReturn
 
 from tokenfleet.controller import logs
 from tokenfleet.controller.connection import open_client
@@ -22,27 +23,29 @@ def main() -> None:
     try:
         settings = ControllerSettings.from_environment(os.environ)
         logs.configure(settings.log_level)
-        code = _run(settings)
+        _run(settings)
     except InvalidSettings as error:
         sys.stderr.write(f"tokenfleet-controller: {error}\n")
-        code = 2
-    sys.exit(code)
+        sys.exit(2)
 
 
-def _run(settings: ControllerSettings) -> int:
+def _run(settings: ControllerSettings) -> NoReturn:
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_serve(settings))
-    return uvloop.run(_serve(settings))
+        asyncio.run(_serve(settings))
+    else:
+        uvloop.run(_serve(settings))
+    raise AssertionError("_serve ends the process")
 
 
-async def _serve(settings: ControllerSettings) -> int:
+async def _serve(settings: ControllerSettings) -> NoReturn:
     client = await open_client(connections=settings.workers + 4)
-    try:
-        return await Process(settings, client).run()
-    finally:
-        await client.close()  # type: ignore[no-untyped-call]
+    code = await Process(settings, client).run()
+    # Nothing is left to lose: writes are done, the lead is given up. Waiting for the rest, such as requests that kopf repeats
+    # for ever, could keep a process that neither watches nor leads.
+    logging.shutdown()
+    os._exit(code)
 
 
 if __name__ == "__main__":

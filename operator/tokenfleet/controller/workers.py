@@ -39,7 +39,7 @@ class Workers:
             await asyncio.wait(self._busy, timeout=seconds)
 
     async def _work(self) -> None:
-        while True:
+        while not self._ending:
             await self._reachability.wait()
             key = await self._queue.get()
             if self._ending:
