@@ -13,6 +13,7 @@ from rich.console import Console
 
 from e2e import access, install
 from e2e.cluster import cluster, images, paths
+from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import step
 from e2e.kubectl import Kubectl, KubectlError, TimedOut, condition, wait_for
 from e2e.model import model
@@ -35,7 +36,7 @@ def main() -> int:
         wait_until_ready(kubectl)
         with access.base_url(kubectl, NAME) as url:
             show(kubectl, url)
-    except (KubectlError, TimedOut, install.HelmError, httpx.HTTPError, RuntimeError) as error:
+    except (ClusterError, KubectlError, TimedOut, install.HelmError, httpx.HTTPError, RuntimeError) as error:
         console.print(f"\n[bold red]The demo failed:[/] {error}", markup=True)
         explain(kubectl)
         return 1

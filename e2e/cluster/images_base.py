@@ -18,12 +18,11 @@ from e2e.cluster.progress import Step
 SUITE: Final = "bookworm"
 """Its Python is the one that engine/constraints-cpu.txt was made with."""
 PACKAGES: Final = ("ca-certificates", "libnuma1", "python3", "python3-pip", "python3-venv")
-MIRROR: Final = "http://deb.debian.org/debian"
 _PASSED_ON: Final = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::Retries")
 _HOOKS: Final = (
     'rm -f "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/etc/hostname',
     ': > "$1"/etc/resolv.conf',
-    f'rm -f "$1"/etc/apt/sources.list.d/* && echo "deb {MIRROR} {SUITE} main" > "$1"/etc/apt/sources.list',
+    'rm -f "$1"/etc/apt/sources.list.d/* && : > "$1"/etc/apt/sources.list',
 )
 """Nothing of this machine stays in the image."""
 
@@ -37,7 +36,7 @@ def make(archive: Path, *, mmdebstrap: str, current: Step) -> None:
     command = [mmdebstrap, "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
     command += [f"--aptopt={option}" for option in _apt_options()]
     command += [f"--customize-hook={hook}" for hook in _HOOKS]
-    run([*command, SUITE, str(archive), _mirror()], what="making the Debian base (mmdebstrap)", current=current)
+    run([*command, SUITE, str(archive), *_mirror()], what="making the Debian base (mmdebstrap)", current=current)
 
 
 def _apt_options() -> list[str]:
@@ -46,13 +45,13 @@ def _apt_options() -> list[str]:
     return ['Acquire::Languages "none";', *(line for line in lines if line.startswith(_PASSED_ON) and '""' not in line)]
 
 
-def _mirror() -> str:
-    """The machine's own Debian mirror where it has one for this suite: it is known to be reachable."""
+def _mirror() -> list[str]:
+    """The machine's own Debian mirror where it has one for this suite: it is known to be reachable. Else mmdebstrap's."""
     for line in _ask_apt("apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)").splitlines():
         address, _, codename = line.partition(" ")
         if codename == SUITE:
-            return address
-    return MIRROR
+            return [address]
+    return []
 
 
 def _ask_apt(*command: str) -> str:

@@ -15,7 +15,7 @@ async def test_a_rolling_update_loses_and_truncates_no_stream(
     kubectl: Kubectl, deploy: Callable[[Path, str], Deployed]
 ) -> None:
     rollout = deploy(MANIFEST, "rollout")
-    rollout.wait_ready(2)
+    rollout.wait_ready(1)
     before = {pod["metadata"]["name"] for pod in rollout.engines()}
 
     with access.base_url(kubectl, "rollout") as url:
@@ -24,7 +24,7 @@ async def test_a_rolling_update_loses_and_truncates_no_stream(
             await streams.until(lambda: tally.whole >= 4)
             begun_before = tally.whole
             await streams.in_thread(kubectl, "patch", "llmd", "rollout", "--type=merge", "-p", PATCH)
-            await streams.in_thread(rollout.wait_ready, 2)
+            await streams.in_thread(rollout.wait_ready, 1)
             await streams.until(lambda: tally.whole >= begun_before + 8)
 
     after = {pod["metadata"]["name"] for pod in rollout.engines() if "deletionTimestamp" not in pod["metadata"]}
