@@ -24,6 +24,10 @@ class Api:
         self.objects, self.version = list(objects), version
         self.asked: list[tuple[str, str | None, str]] = []
         self.fails = 0
+        self.serving = [True]
+
+    async def serves(self, kind: Kind) -> bool:
+        return self.serving.pop(0) if len(self.serving) > 1 else self.serving[0]
 
     async def pages(self, kind: Kind, namespace: str | None, *, selector: str = "") -> AsyncIterator[tuple[list[Json], int]]:
         self.asked.append((kind.name, namespace, selector))
@@ -101,6 +105,20 @@ async def test_everything_is_read_and_everybody_is_put_in_line() -> None:
 
 def named(number: int) -> Json:
     return {**child()["metadata"], "name": f"role-{number}", "uid": f"u{number}", "resourceVersion": str(number + 1)}
+
+
+async def test_the_beginning_waits_for_the_crd_and_for_the_api() -> None:
+    api = Api(deployment())
+    api.serving, api.fails = [False, False, True], 3
+    parts, waited = Parts(api), 0
+
+    async def reachable() -> None:
+        nonlocal waited
+        waited += 1
+
+    await parts.resync.begin(reachable)
+    assert waited == 2 + 3 + 1
+    assert parts.store.deployments() == [KEY]
 
 
 async def test_what_vanished_unseen_is_found_and_what_is_newer_stays() -> None:

@@ -16,7 +16,7 @@ from tokenfleet.api import conditions as c
 from tokenfleet.api.crd import custom_resource_definition
 
 NAME = "llama"
-AWAY_SECONDS = 15.0
+AWAY_SECONDS = 60.0
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 

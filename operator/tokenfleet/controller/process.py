@@ -16,12 +16,11 @@ from kubernetes.aio.client.api_client import ApiClient
 
 from tokenfleet import contract
 from tokenfleet.controller import handlers
-from tokenfleet.controller.cluster import Cluster, ClusterError
+from tokenfleet.controller.cluster import Cluster
 from tokenfleet.controller.connection import kopf_login
 from tokenfleet.controller.feed import Feed
 from tokenfleet.controller.health import HealthServer
 from tokenfleet.controller.heartbeat import Heartbeat
-from tokenfleet.controller.kinds import LLM_DEPLOYMENT
 from tokenfleet.controller.leadership import Leadership, LostLeadership
 from tokenfleet.controller.metrics import Metrics
 from tokenfleet.controller.observed import Json
@@ -38,7 +37,8 @@ logger = logging.getLogger(__name__)
 
 FINISH_SECONDS: Final = 10.0
 """What a write under way may take when the process is told to end."""
-CRD_SECONDS: Final = 2.0
+CANCEL_SECONDS: Final = 2.0
+"""What the other tasks may take to end; the process ends without them, too."""
 
 
 class Process:
@@ -109,7 +109,6 @@ class Process:
             await self._end(tasks, keeping)
 
     def _start_working(self) -> list[asyncio.Task[Any]]:
-        # The workers come before kopf, which at its end cancels every task that began after it did.
         return [
             *self._workers.start(),
             asyncio.create_task(self._resync.keep(), name="resync"),
@@ -127,20 +126,7 @@ class Process:
         )
 
     async def _read_everything(self) -> None:
-        """Fill the store, as long as it takes: whoever works from half of it would make what is there already."""
-        told = False
-        while True:
-            await self._reachability.wait()
-            try:
-                if await self._cluster.serves(LLM_DEPLOYMENT):
-                    await self._resync.once()
-                    break
-                if not told:
-                    logger.warning("The API server does not know %s: waiting for the CRD.", contract.KIND)
-                told = True
-            except ClusterError as error:
-                logger.warning("Cannot read everything yet, trying on: %s", error)
-            await asyncio.sleep(CRD_SECONDS)
+        await self._resync.begin(self._reachability.wait)
         self._synced = True
         logger.info("Read %d LLMDeployments, %d objects in all.", len(self._store.deployments()), len(self._store))
 
@@ -168,7 +154,7 @@ class Process:
             await self._leadership.release()
         self._metrics.leader.set(0)
         with suppress(TimeoutError):
-            async with asyncio.timeout(FINISH_SECONDS):
+            async with asyncio.timeout(CANCEL_SECONDS):
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:

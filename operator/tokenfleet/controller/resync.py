@@ -19,6 +19,8 @@ from tokenfleet.controller.work_queue import WorkQueue
 
 logger = logging.getLogger(__name__)
 
+BEGIN_SECONDS: Final = 2.0
+"""Between two attempts to read everything at the start."""
 FIRST_SECONDS: Final = 60.0
 """The first listing after the start comes early: between ours and the watch's own, something may have been removed."""
 SOON_SECONDS: Final = 2.0
@@ -30,11 +32,13 @@ SPREAD: Final = 0.2
 class Listing(Protocol):
     """What a resync needs of the API; Cluster has it."""
 
+    async def serves(self, kind: Kind) -> bool: ...
+
     def pages(self, kind: Kind, namespace: str | None, *, selector: str = "") -> AsyncIterator[tuple[list[Json], int]]: ...
 
 
 class Resync:
-    """`once` for the start, then `keep` for ever."""
+    """`begin` at the start, then `keep` for ever."""
 
     def __init__(
         self,
@@ -55,6 +59,21 @@ class Resync:
     def soon(self) -> None:
         """Something may have been missed."""
         self._wanted.set()
+
+    async def begin(self, reachable: Callable[[], Awaitable[None]]) -> None:
+        """Fill the store, as long as it takes: whoever works from half of it would make what is there already."""
+        told = False
+        while True:
+            await reachable()
+            try:
+                if await self._api.serves(LLM_DEPLOYMENT):
+                    return await self.once()
+                if not told:
+                    logger.warning("The API server does not know %s: waiting for the CRD.", contract.KIND)
+                told = True
+            except ClusterError as error:
+                logger.warning("Cannot read everything yet, trying on: %s", error)
+            await self._sleep(BEGIN_SECONDS)
 
     async def once(self) -> None:
         """Bring the store in line with the API. Raises ClusterError where a listing fails; what was read so far is kept."""
