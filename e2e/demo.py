@@ -21,7 +21,7 @@ from e2e.model import model
 NAMESPACE = "tokenfleet-demo"
 NAME = "demo"
 MANIFEST = install.CHART.parent.parent / "examples" / "quickstart.yaml"
-QUESTION = "What does a router do?"
+QUESTION = "What is a fleet?"
 READY_SECONDS = 300
 
 console = Console(highlight=False, soft_wrap=True)
