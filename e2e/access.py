@@ -5,12 +5,16 @@ cluster of the user's they go through `kubectl port-forward`.
 """
 
 import re
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from e2e.cluster import paths
-from e2e.kubectl import Kubectl, KubectlError
+from e2e.kubectl import Kubectl, KubectlError, wait_for
+
+PROXY_SECONDS = 15
+"""kube-proxy refuses connections to a Service until it has seen a ready pod, which it looks for once a second."""
 
 
 @contextmanager
@@ -20,7 +24,9 @@ def base_url(kubectl: Kubectl, service: str) -> Iterator[str]:
         body = kubectl.get("service", service)
         if body is None:
             raise KubectlError(f"there is no Service {kubectl.namespace}/{service}")
-        yield f"http://{body['spec']['clusterIP']}:{body['spec']['ports'][0]['port']}"
+        address, port = body["spec"]["clusterIP"], body["spec"]["ports"][0]["port"]
+        wait_for(f"Service {service} to take connections", lambda: _listens(address, port), timeout=PROXY_SECONDS)
+        yield f"http://{address}:{port}"
         return
     with subprocess.Popen(
         kubectl.command("port-forward", f"service/{service}", ":80"),
@@ -36,3 +42,11 @@ def base_url(kubectl: Kubectl, service: str) -> Iterator[str]:
             yield f"http://127.0.0.1:{found[1]}"
         finally:
             process.terminate()
+
+
+def _listens(address: str, port: int) -> bool:
+    try:
+        with socket.create_connection((address, port), timeout=2):
+            return True
+    except OSError:
+        return False
