@@ -19,7 +19,6 @@ from tokenfleet_engine.drain import Drain, LocalEngine
 from tokenfleet_engine.model_files import inspect_model
 from tokenfleet_engine.supervisor import supervise
 
-USAGE_ERROR: Final = 64
 POD_LOG: Final = Path("/proc/1/fd/1")
 """What a preStop hook prints is shown to nobody; what it writes here stands in the pod's log."""
 
