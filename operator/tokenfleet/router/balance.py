@@ -4,7 +4,7 @@ A policy gets the replicas that may take the request and a turn (a number that g
 one of them, or None where there is none. Ties are settled by the turn, so that equals share in equal parts.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 
@@ -15,7 +15,6 @@ class Loaded(Protocol):
 
 
 R = TypeVar("R", bound=Loaded)
-Policy = Callable[[Sequence[R], int], R | None]
 
 
 def least_connections(candidates: Sequence[R], turn: int) -> R | None:
