@@ -6,6 +6,7 @@ value that cannot be used raises InvalidSettings with the variable's name, never
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokenfleet import contract
 from tokenfleet.errors import InvalidSettings
@@ -29,11 +30,20 @@ def _integer(environment: Mapping[str, str], name: str, default: int, *, low: in
     return value
 
 
+def _choice(environment: Mapping[str, str], name: str, choices: tuple[str, ...]) -> str:
+    """One of these words; the first is the default."""
+    value = _text(environment, name, choices[0]).lower()
+    if value not in choices:
+        raise InvalidSettings(f"{name}={value!r} is not one of {', '.join(choices)}.")
+    return value
+
+
 def _log_level(environment: Mapping[str, str]) -> str:
-    level = _text(environment, "TOKENFLEET_LOG_LEVEL", "info").lower()
-    if level not in ("debug", "info", "warning", "error"):
-        raise InvalidSettings(f"TOKENFLEET_LOG_LEVEL={level!r} is none of debug, info, warning, error.")
-    return level
+    return _choice(environment, "TOKENFLEET_LOG_LEVEL", ("info", "debug", "warning", "error"))
+
+
+def _path(environment: Mapping[str, str], name: str) -> Path | None:
+    return Path(environment[name]) if environment.get(name) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,17 +126,35 @@ class RouterSettings:
     """How long a replica may send nothing, before its first byte or between two, until it counts as dead."""
     max_body_bytes: int
     log_level: str
+    shared: bool = False
+    """`deployment` is the name of an LLMRouter, not of an LLMDeployment."""
+    keys_dir: Path | None = None
+    """Where set, every request needs an API key of those in it: one file per key."""
+    tls_dir: Path | None = None
+    """Where set, the traffic port speaks TLS with tls.crt and tls.key of it."""
+    redis_url_file: Path | None = None
+    """Where set, limits are shared through the Redis that its URL names, and the durable queue lives there."""
+    access_log: str = "errors"
+    """Requests that get a line on stdout: off, errors, all."""
     static_replicas: tuple[tuple[str, int], ...] = ()
     """Where set, these are the replicas, and the Kubernetes API is not asked for anything."""
     static_model: str = ""
     """The served model's name that goes with static_replicas."""
+    static_spec: str = "{}"
+    """spec.router as JSON, which goes with static_replicas."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "RouterSettings":
         static = _addresses(environment, "TOKENFLEET_ROUTER_STATIC_REPLICAS")
+        router = environment.get(contract.ENV_ROUTER, "")
         return cls(
             namespace=_text(environment, contract.ENV_NAMESPACE, "static" if static else None),
-            deployment=_text(environment, contract.ENV_DEPLOYMENT, "static" if static else None),
+            deployment=router or _text(environment, contract.ENV_DEPLOYMENT, "static" if static else None),
+            shared=bool(router),
+            keys_dir=_path(environment, contract.ENV_ROUTER_KEYS_DIR),
+            tls_dir=_path(environment, contract.ENV_ROUTER_TLS_DIR),
+            redis_url_file=_path(environment, contract.ENV_ROUTER_REDIS_URL_FILE),
+            access_log=_choice(environment, "TOKENFLEET_ROUTER_ACCESS_LOG", ("errors", "off", "all")),
             host=_text(environment, "TOKENFLEET_ROUTER_HOST", ""),
             port=_integer(environment, "TOKENFLEET_ROUTER_PORT", contract.ROUTER_PORT, low=0, high=65_535),
             admin_port=_integer(environment, "TOKENFLEET_ROUTER_ADMIN_PORT", contract.ROUTER_ADMIN_PORT, low=0, high=65_535),
@@ -140,7 +168,8 @@ class RouterSettings:
             ),
             silence_seconds=_integer(environment, "TOKENFLEET_ROUTER_SILENCE_SECONDS", 600, low=1, high=86_400),
             max_body_bytes=_integer(environment, "TOKENFLEET_ROUTER_MAX_BODY_BYTES", 8 * 1024 * 1024, low=1024, high=1 << 30),
-            log_level=_text(environment, "TOKENFLEET_LOG_LEVEL", "info"),
+            log_level=_log_level(environment),
             static_replicas=static,
             static_model=_text(environment, "TOKENFLEET_ROUTER_STATIC_MODEL") if static else "",
+            static_spec=_text(environment, "TOKENFLEET_ROUTER_STATIC_SPEC", "{}"),
         )

@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 
+from tokenfleet import contract
+
 Json = dict[str, Any]
 
 MINIMAL: Json = {"model": {"source": "pvc://models/llama-3-8b"}, "accelerator": "cpu"}
+ROUTER: Json = {}
+"""The smallest LLMRouter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +26,7 @@ class Row:
     words: tuple[str, ...] = field(default=())
     """What both messages hold; none: the spec is good."""
     name: str = "llama-3-8b"
+    kind: str = contract.KIND
 
 
 def good(sentence: str, *, name: str = "llama-3-8b", **fields: Any) -> Row:
@@ -31,6 +36,17 @@ def good(sentence: str, *, name: str = "llama-3-8b", **fields: Any) -> Row:
 def bad(sentence: str, *words: str, name: str = "llama-3-8b", **fields: Any) -> Row:
     assert words, "a bad spec needs words that its message holds"
     return Row(sentence=sentence, spec={**MINIMAL, **fields}, words=words, name=name)
+
+
+def good_router(sentence: str, **fields: Any) -> Row:
+    """Of an LLMRouter."""
+    return Row(sentence=sentence, spec={**ROUTER, **fields}, kind=contract.ROUTER_KIND)
+
+
+def bad_router(sentence: str, *words: str, **fields: Any) -> Row:
+    """Of an LLMRouter."""
+    assert words, "a bad spec needs words that its message holds"
+    return Row(sentence=sentence, spec={**ROUTER, **fields}, words=words, kind=contract.ROUTER_KIND)
 
 
 def _source(text: str) -> Json:
@@ -66,6 +82,9 @@ GOOD = [
         engine={"extraArgs": ["--model-impl", "vllm", "--hostile=1", "--tokenizer", "--configure"]},
     ),
     good("a value that looks like a flag's name", engine={"extraArgs": ["--tokenizer", "model"]}),
+    good("prompts on a pod of their own", disaggregation={}),
+    good("prompts on many pods", disaggregation={"prefill": {"replicas": 1000}}, parallelism={"tensor": 8}, **_NVIDIA),
+    good("a transfer of one's own, where nothing is disaggregated", engine={"extraArgs": ["--kv-transfer-config", "{}"]}),
     good("a rollout without a spare GPU", rollout={"maxSurge": 0, "maxUnavailable": 1}),
     good("the longest drain", drain={"timeoutSeconds": 86400}),
     good(
@@ -78,6 +97,55 @@ GOOD = [
             },
         },
     ),
+    # --- router ------------------------------------------------------------------------------------------------------
+    good(
+        "a router with all that there is",
+        router={
+            "replicas": 4,
+            "policy": "SessionAffinity",
+            "sessionHeader": "x-user",
+            "maxInFlight": 64,
+            "maxConnectionsPerPeer": 100,
+            "queue": {"maxDepth": 0, "timeoutSeconds": 5},
+            "shedding": {"startAt": "0.5", "stopAt": "0.95", "ttftMilliseconds": 800},
+            "auth": {"keysSecret": "team-keys"},
+            "limits": {"requestsPerMinute": 600, "tokensPerMinute": 200000},
+            "bounds": {
+                "maxBodyBytes": 1048576,
+                "maxChoices": 1,
+                "maxTokens": 4096,
+                "maxLogprobs": 0,
+                "mediaUrls": "Allow",
+                "promptEmbeds": "Allow",
+            },
+            "extraPaths": ["/v1/rerank", "/score"],
+            "tls": {"secretName": "llama.tls"},
+            "redis": {"urlSecret": "redis-url"},
+            "async": {"enabled": True, "visibilitySeconds": 60, "maxTries": 1, "resultSeconds": 60, "maxPending": 1},
+        },
+    ),
+    good("a session header that is left to its default", router={"policy": "SessionAffinity"}),
+    good("a shared router", routerRef={"name": "shared"}),
+    good("a shared router, with a router's defaults spelled out", routerRef={"name": "shared"}, router={"replicas": 2}),
+    # --- LLMRouter ---------------------------------------------------------------------------------------------------
+    good_router("the smallest LLMRouter"),
+    good_router(
+        "a canary with a fallback",
+        routes=[
+            {
+                "model": "chat",
+                "targets": [{"deployment": "llama", "weight": 90}, {"deployment": "llama-next", "weight": 10}],
+                "fallbacks": ["small", "org/tiny:latest"],
+            }
+        ],
+    ),
+    good_router(
+        "a target on standby", routes=[{"model": "chat", "targets": [{"deployment": "a"}, {"deployment": "b", "weight": 0}]}]
+    ),
+    good_router(
+        "fallbacks alone", routes=[{"model": "chat", "fallbacks": ["small"]}, {"model": "small", "fallbacks": ["chat"]}]
+    ),
+    good_router("what a router can do, shared", auth={"keysSecret": "keys"}, replicas=3, drain={"timeoutSeconds": 30}),
 ]
 
 BAD = [
@@ -170,6 +238,27 @@ BAD = [
     ),
     bad("an empty flag", "spec.engine.extraArgs[0]", engine={"extraArgs": [""]}),
     bad("too many flags", "spec.engine.extraArgs", "64", engine={"extraArgs": ["--seed=1"] * 65}),
+    # --- disaggregation ----------------------------------------------------------------------------------------------
+    bad(
+        "no pod for prompts",
+        "spec.disaggregation.prefill.replicas",
+        "greater than or equal to 1",
+        disaggregation={"prefill": {"replicas": 0}},
+    ),
+    bad("a part that only answers", "spec.disaggregation.decode", disaggregation={"decode": {"replicas": 1}}),
+    bad(
+        "disaggregation with a pipeline",
+        "disaggregation needs parallelism.pipeline 1",
+        disaggregation={},
+        parallelism={"pipeline": 2},
+        **_NVIDIA,
+    ),
+    bad(
+        "disaggregation with a transfer of one's own",
+        "extraArgs must not set --kv-transfer-config",
+        disaggregation={},
+        engine={"extraArgs": ["--kv_transfer_config={}"]},
+    ),
     # --- replicas, router, drain, rollout ----------------------------------------------------------------------------
     bad("fewer replicas than none", "spec.replicas", "greater than or equal to 0", replicas=-1),
     bad("too many replicas", "spec.replicas", "less than or equal to 1000", replicas=1001),
@@ -196,6 +285,89 @@ BAD = [
     ),
     bad("a label that is a number", "spec.podTemplate.metadata.labels.tier", podTemplate={"metadata": {"labels": {"tier": 1}}}),
     bad("a whole pod", "spec.podTemplate.containers", podTemplate={"containers": []}),
+    # --- router ------------------------------------------------------------------------------------------------------
+    bad("a policy that nobody knows", "spec.router.policy", "LeastConnections", router={"policy": "RoundRobin"}),
+    bad(
+        "a session header that nobody reads",
+        "spec.router",
+        "sessionHeader needs the policy SessionAffinity",
+        router={"sessionHeader": "x-user"},
+    ),
+    bad(
+        "a session header in capitals",
+        "spec.router.sessionHeader",
+        router={"policy": "SessionAffinity", "sessionHeader": "X-User"},
+    ),
+    bad("nothing in flight", "spec.router.maxInFlight", "greater than or equal to 1", router={"maxInFlight": 0}),
+    bad("a queue of less than nothing", "spec.router.queue.maxDepth", router={"queue": {"maxDepth": -1}}),
+    bad("no time to wait", "spec.router.queue.timeoutSeconds", router={"queue": {"timeoutSeconds": 0}}),
+    bad(
+        "shedding that begins where it ends",
+        "spec.router.shedding",
+        "startAt must be below stopAt",
+        router={"shedding": {"startAt": "0.8", "stopAt": "0.80"}},
+    ),
+    bad("shedding from nothing on", "spec.router.shedding.startAt", router={"shedding": {"startAt": "0"}}),
+    bad("shedding above all", "spec.router.shedding.stopAt", router={"shedding": {"stopAt": "1.5"}}),
+    bad("shedding without quotes", "spec.router.shedding.startAt", "string", router={"shedding": {"startAt": 0.5}}),
+    bad("keys without a Secret", "spec.router.auth.keysSecret: required", router={"auth": {}}),
+    bad("a Secret in capitals", "spec.router.tls.secretName", router={"tls": {"secretName": "TLS"}}),
+    bad("a Secret with a path", "spec.router.redis.urlSecret", router={"redis": {"urlSecret": "../redis"}}),
+    bad("no request a minute", "spec.router.limits.requestsPerMinute", router={"limits": {"requestsPerMinute": 0}}),
+    bad("a body of nothing", "spec.router.bounds.maxBodyBytes", "1024", router={"bounds": {"maxBodyBytes": 1}}),
+    bad("media perhaps", "spec.router.bounds.mediaUrls", router={"bounds": {"mediaUrls": "Maybe"}}),
+    bad("a path that may not pass", "spec.router.extraPaths[0]", router={"extraPaths": ["/invocations"]}),
+    bad(
+        "a path twice",
+        "spec.router",
+        "extraPaths must not name a path twice",
+        router={"extraPaths": ["/score", "/rerank", "/score"]},
+    ),
+    bad("a durable queue without Redis", "spec.router", "async needs redis", router={"async": {"enabled": True}}),
+    bad("a result that is gone at once", "spec.router.async.resultSeconds", router={"async": {"resultSeconds": 1}}),
+    bad("a shared router without a name", "spec.routerRef.name: required", routerRef={}),
+    bad("a shared router in another namespace", "spec.routerRef.name", routerRef={"name": "other/shared"}),
+    *(
+        bad(
+            f"a shared router, and of its own {sentence}",
+            "router and routerRef exclude each other",
+            routerRef={"name": "shared"},
+            router=router,
+        )
+        for sentence, router in {
+            "three replicas": {"replicas": 3},
+            "a limit in flight": {"maxInFlight": 7},
+            "a longer queue": {"queue": {"maxDepth": 1024}},
+            "keys": {"auth": {"keysSecret": "keys"}},
+            "a path": {"extraPaths": ["/score"]},
+            "patience with results": {"async": {"resultSeconds": 60}},
+        }.items()
+    ),
+    # --- LLMRouter ---------------------------------------------------------------------------------------------------
+    bad_router("a model of its own", "spec.model", model={"source": "pvc://models/x"}),
+    bad_router("no LLMRouter pod", "spec.replicas", "greater than or equal to 1", replicas=0),
+    bad_router("an LLMRouter's durable queue without Redis", "async needs redis", **{"async": {"enabled": True}}),
+    bad_router("a route without a model", "spec.routes[0].model: required", routes=[{"fallbacks": ["a"]}]),
+    bad_router("a route that says nothing", "spec.routes[0]", "must have targets or fallbacks", routes=[{"model": "chat"}]),
+    bad_router("two routes of a model", "routes", routes=[{"model": "chat", "fallbacks": ["a"]}] * 2),
+    bad_router(
+        "a target twice",
+        "spec.routes[0]",
+        "targets",
+        routes=[{"model": "chat", "targets": [{"deployment": "a"}, {"deployment": "a", "weight": 2}]}],
+    ),
+    bad_router(
+        "targets that get nothing",
+        "spec.routes[0]",
+        "must not all have the weight 0",
+        routes=[{"model": "chat", "targets": [{"deployment": "a", "weight": 0}]}],
+    ),
+    bad_router(
+        "a weight of less than nothing", "weight", routes=[{"model": "a", "targets": [{"deployment": "a", "weight": -1}]}]
+    ),
+    bad_router("a fallback to itself", "fallbacks must be other models", routes=[{"model": "chat", "fallbacks": ["chat"]}]),
+    bad_router("a fallback twice", "fallbacks must be other models", routes=[{"model": "chat", "fallbacks": ["a", "b", "a"]}]),
+    bad_router("a target that is no name", "deployment", routes=[{"model": "chat", "targets": [{"deployment": "No!"}]}]),
 ]
 
 

@@ -1,25 +1,31 @@
 """The CRD as it is generated: the files that users install hold it, and kubectl finds in it what people need."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import msgspec
 import pytest
 import yaml
 from pydantic import Field
 
 from tests.api.specs import Json
-from tokenfleet.api import crd, v1alpha1
+from tokenfleet.api import crd, router, v1alpha1
 from tokenfleet.api.rules import Rule, Ruled
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
+from tokenfleet.router import terms
 
 ROOT = Path(__file__).parent.parent.parent
 _SIZE_THAT_CLIENT_SIDE_APPLY_TAKES = 256 * 1024
 
 
-def _schema() -> Json:
-    (version,) = crd.custom_resource_definition()["spec"]["versions"]
-    schema: Json = version["schema"]["openAPIV3Schema"]
+def _version(kind: crd.Kind) -> Json:
+    (version,) = crd.custom_resource_definition(kind)["spec"]["versions"]
+    return dict(version)
+
+
+def _schema(kind: crd.Kind) -> Json:
+    schema: Json = _version(kind)["schema"]["openAPIV3Schema"]
     return schema
 
 
@@ -33,18 +39,24 @@ def _nodes(node: Json, path: str) -> Iterator[tuple[str, Json]]:
             yield from _nodes(node[word], f"{path}[]")
 
 
-_ALL = {path: node for part in ("spec", "status") for path, node in _nodes(_schema()["properties"][part], part)}
+def _all(kind: crd.Kind) -> dict[str, Json]:
+    properties = _schema(kind)["properties"]
+    return {path: node for part in ("spec", "status") for path, node in _nodes(properties[part], part)}
+
+
+_ALL = {f"{kind.name}.{path}": node for kind in crd.KINDS for path, node in _all(kind).items()}
+KINDS = [pytest.param(kind, id=kind.name) for kind in crd.KINDS]
 
 
 @pytest.mark.parametrize(
     ("path", "made"),
     [
-        pytest.param("crds/llmdeployments.yaml", crd.plain_yaml, id="crds/ holds what the models say"),
-        pytest.param("charts/tokenfleet/templates/crds.yaml", crd.chart_template, id="the chart holds what the models say"),
+        *(pytest.param(f"crds/{kind.plural}.yaml", crd.plain_yaml(kind), id=f"the CRD of {kind.name}") for kind in crd.KINDS),
+        pytest.param("charts/tokenfleet/templates/crds.yaml", crd.chart_template(), id="the chart"),
     ],
 )
-def test_the_committed_file_is_current(path: str, made: Any) -> None:
-    assert (ROOT / path).read_text() == made(), "run `make crds` and commit the files"
+def test_the_committed_file_holds_what_the_models_say(path: str, made: str) -> None:
+    assert (ROOT / path).read_text() == made, "run `make crds` and commit the files"
 
 
 def test_every_field_says_what_it_is_for() -> None:
@@ -64,13 +76,15 @@ def test_the_schema_is_structural() -> None:
 
 
 def test_only_the_pod_template_is_open() -> None:
-    assert [path for path, node in _ALL.items() if "x-kubernetes-preserve-unknown-fields" in node] == ["spec.podTemplate.spec"]
+    open_ones = [path for path, node in _ALL.items() if "x-kubernetes-preserve-unknown-fields" in node]
+    assert open_ones == ["LLMDeployment.spec.podTemplate.spec"]
 
 
 def test_every_rule_of_the_models_is_in_the_schema() -> None:
-    written = [rule["message"] for node in _ALL.values() for rule in node.get("x-kubernetes-validations", ())]
-    models = [model for model in vars(v1alpha1).values() if isinstance(model, type) and issubclass(model, Ruled)]
-    assert sorted(written) == sorted(rule.message for model in models for rule in model.rules)
+    written = {rule["message"] for node in _ALL.values() for rule in node.get("x-kubernetes-validations", ())}
+    found = [*vars(v1alpha1).values(), *vars(router).values()]
+    models = [model for model in found if isinstance(model, type) and issubclass(model, Ruled)]
+    assert written == {rule.message for model in models for rule in model.rules}
 
 
 def test_every_rule_says_the_fix() -> None:
@@ -79,30 +93,40 @@ def test_every_rule_says_the_fix() -> None:
             assert " must " in rule["message"] or ":" in rule["message"], path
 
 
-def test_it_is_small_enough_for_a_client_side_apply() -> None:
-    assert len(crd.plain_yaml()) < _SIZE_THAT_CLIENT_SIDE_APPLY_TAKES
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_is_small_enough_for_a_client_side_apply(kind: crd.Kind) -> None:
+    assert len(crd.plain_yaml(kind)) < _SIZE_THAT_CLIENT_SIDE_APPLY_TAKES
 
 
-def test_both_files_can_be_read_as_yaml() -> None:
-    assert yaml.safe_load(crd.plain_yaml()) == crd.custom_resource_definition()
+def test_all_files_can_be_read_as_yaml() -> None:
+    for kind in crd.KINDS:
+        assert yaml.safe_load(crd.plain_yaml(kind)) == crd.custom_resource_definition(kind)
     lines = crd.chart_template().splitlines()
     assert (lines[0], lines[-1]) == ("{{- if .Values.crds.enabled }}", "{{- end }}")
     plain = "\n".join(line for line in lines if "{{" not in line and "helm.sh/resource-policy" not in line)
-    assert yaml.safe_load(plain)["spec"] == crd.custom_resource_definition()["spec"]
+    assert [each["spec"] for each in yaml.safe_load_all(plain)] == [each["spec"] for each in crd.custom_resource_definitions()]
 
 
-def test_kubectl_get_shows_what_a_user_looks_for() -> None:
-    (version,) = crd.custom_resource_definition()["spec"]["versions"]
-    columns = {column["name"]: column.get("priority", 0) for column in version["additionalPrinterColumns"]}
-    assert columns == {"Model": 0, "Ready": 0, "Reason": 0, "Age": 0, "Accelerator": 1, "URL": 1}
+@pytest.mark.parametrize(
+    ("kind", "columns"),
+    [
+        (crd.LLM_DEPLOYMENT, {"Model": 0, "Ready": 0, "Reason": 0, "Age": 0, "Accelerator": 1, "URL": 1}),
+        (crd.LLM_ROUTER, {"Models": 0, "Ready": 0, "Reason": 0, "Age": 0, "URL": 1}),
+    ],
+    ids=["LLMDeployment", "LLMRouter"],
+)
+def test_kubectl_get_shows_what_a_user_looks_for(kind: crd.Kind, columns: dict[str, int]) -> None:
+    shown = {column["name"]: column.get("priority", 0) for column in _version(kind)["additionalPrinterColumns"]}
+    assert shown == columns
 
 
-def test_scale_and_status_are_subresources() -> None:
-    (version,) = crd.custom_resource_definition()["spec"]["versions"]
-    assert version["subresources"]["status"] == {}
-    scale = version["subresources"]["scale"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_scale_and_status_are_subresources(kind: crd.Kind) -> None:
+    subresources = _version(kind)["subresources"]
+    assert subresources["status"] == {}
+    scale = subresources["scale"]
     for path in (scale["specReplicasPath"], scale["statusReplicasPath"], scale["labelSelectorPath"]):
-        assert path.removeprefix(".") in _ALL
+        assert f"{kind.name}{path}" in _ALL
 
 
 class _Unknown(Ruled):
@@ -115,10 +139,23 @@ def test_a_construct_that_cannot_be_translated_is_refused_loudly() -> None:
         crd.schema_of(_Unknown)
 
 
-def test_defaults_in_the_schema_are_those_of_pydantic() -> None:
-    taken = LLMDeploymentSpec.model_validate({"model": {"source": "pvc://m"}, "accelerator": "cpu"})
-    for name, value in taken.model_dump(by_alias=True, exclude_none=True, exclude={"model", "accelerator"}).items():
-        assert _defaulted(_ALL[f"spec.{name}"]) == value
+@pytest.mark.parametrize(
+    ("kind", "smallest"),
+    [(crd.LLM_DEPLOYMENT, {"model": {"source": "pvc://m"}, "accelerator": "cpu"}), (crd.LLM_ROUTER, {})],
+    ids=["LLMDeployment", "LLMRouter"],
+)
+def test_defaults_in_the_schema_are_those_of_pydantic(kind: crd.Kind, smallest: Json) -> None:
+    taken = kind.spec.model_validate(smallest)
+    for name, value in taken.model_dump(by_alias=True, exclude_none=True, exclude=set(smallest)).items():
+        assert _defaulted(_ALL[f"{kind.name}.spec.{name}"]) == value
+
+
+def test_a_router_reads_what_the_spec_says_with_the_same_defaults() -> None:
+    """router/terms.py has the names and defaults once more, since a router loads no pydantic."""
+    spec = router.Router().model_dump(by_alias=True, exclude_none=True)
+    assert msgspec.json.decode(json.dumps(spec), type=terms.Terms) == terms.Terms()
+    read = {field.encode_name for field in msgspec.structs.fields(terms.Terms)}
+    assert {field.alias for field in router.Router.model_fields.values()} - read == {"replicas", "auth", "tls", "redis"}
 
 
 def _defaulted(node: Json) -> Any:

@@ -4,20 +4,20 @@ import pytest
 
 from tests.api.specs import BAD, GOOD, MINIMAL, Row, parameters
 from tokenfleet.api import conditions
-from tokenfleet.api.v1alpha1 import parse_spec
+from tokenfleet.api.v1alpha1 import PARSERS, parse_spec
 from tokenfleet.errors import InvalidSpec
 
 
 @pytest.mark.parametrize("row", parameters(GOOD))
 def test_a_good_spec_is_taken_and_comes_back_as_written(row: Row) -> None:
-    taken = parse_spec(row.name, row.spec).model_dump(by_alias=True, exclude_unset=True)
+    taken = PARSERS[row.kind](row.name, row.spec).model_dump(by_alias=True, exclude_unset=True)
     assert taken == row.spec
 
 
 @pytest.mark.parametrize("row", parameters(BAD))
 def test_a_bad_spec_is_refused_with_the_field_and_the_fix(row: Row) -> None:
     with pytest.raises(InvalidSpec) as refused:
-        parse_spec(row.name, row.spec)
+        PARSERS[row.kind](row.name, row.spec)
     assert refused.value.reason == conditions.INVALID_SPEC
     for words in row.words:
         assert words.lower() in refused.value.message.lower()

@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from tests.chart.test_values import CHART, DEFAULTS, ROOT, SCHEMA, merged
-from tokenfleet.api.v1alpha1 import parse_spec
+from tokenfleet.api.v1alpha1 import PARSERS, LLMDeploymentSpec, parse_router_spec
 from tokenfleet.controller.resources import build_children
 from tokenfleet.planning.accelerators import find_accelerator
+from tokenfleet.planning.sharing import unresolved
 from tokenfleet.settings import ControllerSettings
 
 EXAMPLES = ROOT / "examples"
@@ -27,20 +28,35 @@ ENVIRONMENT = {
 
 def deployments() -> list[Any]:
     return [
-        pytest.param(document, id=path.name)
+        pytest.param(document, id=f"{path.name}, {document['metadata']['name']}")
         for path in sorted(EXAMPLES.glob("*.yaml"))
         for document in yaml.safe_load_all(path.read_text())
-        if document["kind"] == "LLMDeployment"
+        if document["kind"] in PARSERS
     ]
 
 
 @pytest.mark.parametrize("document", deployments())
 def test_the_controller_can_run_it(document: dict[str, Any]) -> None:
     metadata = document["metadata"] | {"namespace": "examples", "uid": "u"}
-    spec = parse_spec(metadata["name"], json.loads(json.dumps(document["spec"])))
-    find_accelerator(spec.accelerator)
+    spec = PARSERS[document["kind"]](metadata["name"], json.loads(json.dumps(document["spec"])))
+    if isinstance(spec, LLMDeploymentSpec):
+        find_accelerator(spec.accelerator)
     settings = ControllerSettings.from_environment(ENVIRONMENT)
-    assert build_children({"metadata": metadata, "spec": document["spec"]}, spec, settings)
+    assert build_children({**document, "metadata": metadata}, spec, settings)
+
+
+@pytest.mark.parametrize("path", [EXAMPLES / "shared-router.yaml", EXAMPLES / "canary.yaml"], ids=lambda path: path.name)
+def test_the_routes_of_a_shared_router_lead_somewhere(path: Path) -> None:
+    documents = list(yaml.safe_load_all(path.read_text()))
+    (router,) = [document for document in documents if document["kind"] == "LLMRouter"]
+    spec = parse_router_spec("shared", json.loads(json.dumps(router["spec"])))
+    members = {
+        document["metadata"]["name"]: document["spec"]["model"]["servedName"]
+        for document in documents
+        if document["spec"].get("routerRef") == {"name": router["metadata"]["name"]}
+    }
+    assert len(members) == len(documents) - 1
+    assert list(unresolved(spec.routes, members)) == []
 
 
 def test_the_application_installs_this_chart_with_values_that_it_takes() -> None:

@@ -3,11 +3,13 @@
 import json
 from typing import Any
 
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, parse_spec
+from tokenfleet import contract
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMRouterSpec, parse_router_spec, parse_spec
 from tokenfleet.controller.observed import Json, Observed
 from tokenfleet.settings import ControllerSettings
 
 NAME, NAMESPACE, UID = "llama", "models", "6f1d-llama"
+SHARED, ROUTER_UID = "shared", "6f1d-shared"
 EARLY, CREATED, STARTED, LATER, LATEST = (f"2026-03-01T10:0{minute}:00Z" for minute in range(5))
 NOW = "2026-03-01T12:00:00Z"
 
@@ -26,7 +28,19 @@ def llm_deployment(*, name: str = NAME, status: Json | None = None, generation: 
     """An LLMDeployment of one CPU replica; `spec` replaces fields."""
     fields = {"model": {"source": "pvc://weights/llama"}, "accelerator": "cpu", "replicas": 1, **spec}
     metadata = {"name": name, "namespace": NAMESPACE, "uid": UID, "generation": generation}
-    return {"metadata": metadata, "spec": fields} | ({} if status is None else {"status": status})
+    made = {"apiVersion": contract.API_VERSION, "kind": contract.KIND, "metadata": metadata, "spec": fields}
+    return made | ({} if status is None else {"status": status})
+
+
+def llm_router(*, name: str = SHARED, status: Json | None = None, generation: int = 1, **spec: Any) -> Json:
+    """An LLMRouter of two replicas; `spec` replaces fields."""
+    metadata = {"name": name, "namespace": NAMESPACE, "uid": ROUTER_UID, "generation": generation}
+    made = {"apiVersion": contract.API_VERSION, "kind": contract.ROUTER_KIND, "metadata": metadata, "spec": {**spec}}
+    return made | ({} if status is None else {"status": status})
+
+
+def router_spec_of(router: Json) -> LLMRouterSpec:
+    return parse_router_spec(router["metadata"]["name"], router["spec"])
 
 
 def spec_of(deployment: Json) -> LLMDeploymentSpec:
@@ -39,7 +53,7 @@ def observed(*pods: Json, deployment: Json | None = None, children: tuple[Json, 
     if children is None:
         children = (workload("engine", replicas=deployment["spec"]["replicas"]), workload("router", replicas=1))
     found = {(child["kind"], child["metadata"]["name"]): child for child in children}
-    return Observed(deployment=deployment, children=found, pods=pods)
+    return Observed(owner=deployment, children=found, pods=pods)
 
 
 def workload(

@@ -39,12 +39,12 @@ BACK_OFF = 'Back-off pulling image "example.org/engine:1.0": ErrImagePull: faile
 
 def engine(*pods: Json, deployment: Json | None = None, children: tuple[Json, ...] | None = None) -> Verdict:
     seen = observed(*pods, deployment=deployment, children=children)
-    return engine_ready(seen, spec_of(seen.deployment))
+    return engine_ready(seen, spec_of(seen.owner))
 
 
 def router(*pods: Json, children: tuple[Json, ...] | None = None) -> Verdict:
     seen = observed(*pods, deployment=llm_deployment(router={"replicas": 1}), children=children)
-    return router_ready(seen, spec_of(seen.deployment))
+    return router_ready(seen, spec_of(seen.owner))
 
 
 def refused(words: str) -> Json:
@@ -545,3 +545,42 @@ def test_the_order_of_pods_does_not_matter() -> None:
 def test_every_command_names_the_namespace() -> None:
     verdict = engine(pod(containers=(running(),)))
     assert verdict.message.count("kubectl ") == verdict.message.count(f"kubectl -n {NAMESPACE} ")
+
+
+DISAGGREGATED = llm_deployment(disaggregation={})
+BOTH = (workload("engine"), workload("prefill"), workload("router"))
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status", "reason", "words"),
+    [
+        pytest.param(
+            engine(ready_pod(), ready_pod("p", role="prefill"), deployment=DISAGGREGATED, children=BOTH),
+            "True", c.AS_EXPECTED, "1 of 1 engine replicas are ready. 1 of 1 prefill replicas are ready.",
+            id="both parts are ready",
+        ),
+        pytest.param(
+            engine(ready_pod(), pod("p", role="prefill", containers=(running(),)), deployment=DISAGGREGATED, children=BOTH),
+            "True", c.LOADING_MODEL, "1 of 1 engine replicas are ready. No prefill replica is ready, so engines read",
+            id="requests are answered while the prefill pod starts",
+        ),
+        pytest.param(
+            engine(ready_pod(), deployment=DISAGGREGATED, children=BOTH[::2]),
+            "True", c.CREATING, "The Deployment llama-prefill is about to be made.",
+            id="or is not there yet",
+        ),
+        pytest.param(
+            engine(pod(containers=(running(),)), ready_pod("p", role="prefill"), deployment=DISAGGREGATED, children=BOTH),
+            "False", c.LOADING_MODEL, "The engine reads the model",
+            id="prefill pods alone answer nobody",
+        ),
+        pytest.param(
+            engine(deployment=llm_deployment(replicas=0, disaggregation={}), children=BOTH),
+            "False", c.SCALED_TO_ZERO, "spec.replicas is 0",
+            id="none are wanted where nobody answers",
+        ),
+    ],
+)  # fmt: skip
+def test_prefill_pods_are_part_of_the_engines(verdict: Verdict, status: str, reason: str, words: str) -> None:
+    assert (verdict.status, verdict.reason) == (status, reason)
+    assert words in verdict.message

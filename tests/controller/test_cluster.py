@@ -115,12 +115,22 @@ async def test_an_apply_is_server_side_forced_and_conditional(uid: str | None, c
 
 async def test_a_status_is_applied_to_the_subresource_of_this_very_object() -> None:
     server = Server((200, {}))
-    deployment = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": UID, "labels": {"a": "b"}}, "spec": {}}
+    metadata = {"name": NAME, "namespace": NAMESPACE, "uid": UID, "labels": {"a": "b"}}
+    deployment = {"kind": contract.KIND, "metadata": metadata, "spec": {}}
     await cluster(server).apply_status(deployment, {"ready": "1/1"})
     ((_, url, body, _),) = server.requests
     assert f"/apis/tokenfleet.dev/v1alpha1/namespaces/{NAMESPACE}/llmdeployments/{NAME}/status?" in url
     assert body["metadata"] == {"name": NAME, "namespace": NAMESPACE, "uid": UID}
     assert body.keys() == {"apiVersion", "kind", "metadata", "status"}
+
+
+async def test_a_status_of_an_llmrouter_goes_to_its_own_kind() -> None:
+    server = Server((200, {}))
+    router = {"kind": contract.ROUTER_KIND, "metadata": {"name": "shared", "namespace": NAMESPACE, "uid": UID}}
+    await cluster(server).apply_status(router, {"ready": "1/1"})
+    ((_, url, body, _),) = server.requests
+    assert f"/namespaces/{NAMESPACE}/llmrouters/shared/status?" in url
+    assert body["kind"] == contract.ROUTER_KIND
 
 
 async def test_a_delete_names_its_victim_and_does_not_mind_if_it_is_gone() -> None:

@@ -99,17 +99,17 @@ async def test_everything_is_read_and_everybody_is_put_in_line() -> None:
     await parts.resync.once()
     assert len(parts.store) == 4
     assert await parts.drain() == [KEY]
-    assert ("Pod", None, contract.LABEL_DEPLOYMENT) in api.asked
-    assert (contract.KIND, None, "") in api.asked
+    assert ("Pod", None, contract.LABEL_ROLE) in api.asked
+    assert {(contract.KIND, None, ""), (contract.ROUTER_KIND, None, "")} <= set(api.asked)
 
 
 def named(number: int) -> Json:
     return {**child()["metadata"], "name": f"role-{number}", "uid": f"u{number}", "resourceVersion": str(number + 1)}
 
 
-async def test_the_beginning_waits_for_the_crd_and_for_the_api() -> None:
+async def test_the_beginning_waits_for_the_crds_and_for_the_api(caplog: pytest.LogCaptureFixture) -> None:
     api = Api(deployment())
-    api.serving, api.fails = [False, False, True], 3
+    api.serving, api.fails = [False, False, True, False, True], 3
     parts, waited = Parts(api), 0
 
     async def reachable() -> None:
@@ -118,7 +118,9 @@ async def test_the_beginning_waits_for_the_crd_and_for_the_api() -> None:
 
     await parts.resync.begin(reachable)
     assert waited == 2 + 3 + 1
-    assert parts.store.deployments() == [KEY]
+    assert parts.store.owners() == [KEY]
+    told = [line for line in caplog.messages if "waiting for the CRD" in line]
+    assert [line.partition(" of ")[2] for line in told] == ["LLMDeployment and LLMRouter.", "LLMRouter."]
 
 
 async def test_what_vanished_unseen_is_found_and_what_is_newer_stays() -> None:

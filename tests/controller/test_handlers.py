@@ -6,7 +6,7 @@ import logging
 import kopf
 import pytest
 
-from tests.controller.objects import SETTINGS, llm_deployment, spec_of
+from tests.controller.objects import SETTINGS, llm_deployment, llm_router, router_spec_of, spec_of
 from tokenfleet import contract
 from tokenfleet.controller import handlers, kinds, logs
 from tokenfleet.controller.resources import build_children
@@ -24,6 +24,15 @@ def test_every_kind_of_child_is_watched_and_stored() -> None:
         kind = kinds.of(child["kind"])
         assert kind in kinds.CHILDREN
         assert kind.api_version == child["apiVersion"]
+
+
+def test_children_and_pods_are_watched_by_a_label_that_all_of_them_have() -> None:
+    selectors = handlers.build_settings(lease="lease").watching.label_selectors
+    assert len(selectors) == len((*kinds.CHILDREN, kinds.POD))
+    (label,) = set(selectors.values())
+    for owner, spec in ((llm_deployment(), spec_of(llm_deployment())), (llm_router(), router_spec_of(llm_router()))):
+        for child in build_children(owner, spec, SETTINGS):
+            assert label in child["metadata"]["labels"]
 
 
 def test_kopf_only_watches() -> None:
@@ -79,7 +88,7 @@ def test_of_endless_attempts_only_some_are_told(line: str, told: bool) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "complaint"),
     [
-        ("TOKENFLEET_LOG_LEVEL", "loud", "none of debug, info, warning, error"),
+        ("TOKENFLEET_LOG_LEVEL", "loud", "info, debug, warning, error"),
         ("TOKENFLEET_LEASE_SECONDS", "1", "outside of 3 to 3600"),
         ("TOKENFLEET_LIVENESS_SECONDS", "soon", "not a whole number"),
         ("TOKENFLEET_IDENTITY", "", "TOKENFLEET_IDENTITY is not set"),

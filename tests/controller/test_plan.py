@@ -26,7 +26,7 @@ def converged(**fields: Any) -> Observed:
         live = copy.deepcopy(stamped(child))
         live["metadata"]["uid"] = f"uid-{number}"
         children[child["kind"], child["metadata"]["name"]] = live
-    return Observed(deployment=deployment, children=children)
+    return Observed(owner=deployment, children=children)
 
 
 def altered(seen: Observed, key: ChildKey, **metadata: Any) -> Observed:
@@ -47,7 +47,7 @@ def test_nothing_is_written_where_nothing_differs() -> None:
 
 
 def test_a_new_llmdeployment_gets_all_children_guards_before_pods() -> None:
-    seen = Observed(deployment=llm_deployment())
+    seen = Observed(owner=llm_deployment())
     todo = planned(seen)
     assert [each.key for each in todo.applies] == list(converged().children)
     assert {each.uid for each in todo.applies} == {None}
@@ -78,7 +78,7 @@ def test_a_child_that_differs_is_applied_to_this_very_object(metadata: Json) -> 
 
 def test_a_changed_spec_touches_only_what_depends_on_it() -> None:
     seen = converged()
-    todo = planned(replace(seen, deployment=llm_deployment(replicas=5)))
+    todo = planned(replace(seen, owner=llm_deployment(replicas=5)))
     assert [each.key for each in todo.applies] == [ENGINE]
 
 
@@ -97,7 +97,7 @@ def test_another_operator_image_rolls_routers_and_no_engine() -> None:
 def test_an_invalid_spec_writes_nothing_at_all(spec: Json) -> None:
     seen = converged()
     children = {key: live for key, live in seen.children.items() if key != ROUTER}
-    todo = planned(replace(seen, deployment=llm_deployment(**spec), children=children))
+    todo = planned(replace(seen, owner=llm_deployment(**spec), children=children))
     assert isinstance(todo.spec, InvalidSpec)
     assert (todo.applies, todo.deletes, todo.conflicts) == ((), (), ())
 
@@ -113,7 +113,7 @@ def test_an_invalid_spec_writes_nothing_at_all(spec: Json) -> None:
 )
 def test_what_someone_else_owns_is_reported_and_never_written(metadata: Json) -> None:
     seen = altered(converged(), ENGINE, annotations={}, **metadata)
-    assert planned(seen) == Plan(spec=spec_of(seen.deployment), conflicts=(ENGINE,))
+    assert planned(seen) == Plan(spec=spec_of(seen.owner), conflicts=(ENGINE,))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_what_someone_else_owns_is_reported_and_never_written(metadata: Json) ->
 )
 def test_what_is_about_to_go_is_waited_for(metadata: Json) -> None:
     seen = altered(converged(), ENGINE, **metadata)
-    assert planned(seen) == Plan(spec=spec_of(seen.deployment), awaited=(ENGINE,))
+    assert planned(seen) == Plan(spec=spec_of(seen.owner), awaited=(ENGINE,))
 
 
 def test_what_was_orphaned_on_purpose_is_taken_back() -> None:

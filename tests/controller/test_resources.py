@@ -10,14 +10,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conftest import Golden
-from tests.controller.objects import NAME, NAMESPACE, SETTINGS, UID, llm_deployment, spec_of
+from tests.controller.objects import (
+    NAME,
+    NAMESPACE,
+    ROUTER_UID,
+    SETTINGS,
+    SHARED,
+    UID,
+    llm_deployment,
+    llm_router,
+    router_spec_of,
+    spec_of,
+)
 from tokenfleet import contract
 from tokenfleet.api import conditions
+from tokenfleet.api.router import Router
 from tokenfleet.controller.kinds import CHILDREN
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources import build_children
 from tokenfleet.errors import InvalidSpec
 
+ROUTER: Json = {
+    "replicas": 4,
+    "policy": "PrefixAffinity",
+    "auth": {"keysSecret": "team-keys"},
+    "tls": {"secretName": "llama-tls"},
+    "redis": {"urlSecret": "redis-url"},
+}
 EVERYTHING: Json = {
     "model": {"source": "pvc://weights/org/llama-70b", "servedName": "llama-70b"},
     "accelerator": "nvidia-h100-80gb",
@@ -31,7 +50,7 @@ EVERYTHING: Json = {
         "extraArgs": ["--enforce-eager", "--seed=7"],
     },
     "replicas": 3,
-    "router": {"replicas": 4},
+    "router": ROUTER,
     "drain": {"timeoutSeconds": 1200},
     "rollout": {"maxSurge": 0, "maxUnavailable": 1},
     "podTemplate": {
@@ -58,12 +77,20 @@ CASES = {
     "cpu": {},
     "any-gpu": {"accelerator": "nvidia"},
     "everything": EVERYTHING,
+    "shared": {"routerRef": {"name": SHARED}},
+    "disaggregated": {"disaggregation": {"prefill": {"replicas": 2}}},
 }
+ROUTER_CASES = {"llmrouter": {}, "llmrouter-everything": {**ROUTER, "drain": {"timeoutSeconds": 60}}}
 
 
 def children(**spec: Any) -> list[Json]:
     deployment = llm_deployment(**spec)
     return build_children(deployment, spec_of(deployment), SETTINGS)
+
+
+def router_children(**spec: Any) -> list[Json]:
+    router = llm_router(**spec)
+    return build_children(router, router_spec_of(router), SETTINGS)
 
 
 def child(kind: str, name: str, **spec: Any) -> Json:
@@ -85,6 +112,89 @@ def engine_container(**spec: Any) -> Json:
 def test_the_children_are_the_ones_reviewed(case: str, golden: Golden) -> None:
     text = yaml.safe_dump_all(children(**CASES[case]), sort_keys=False, width=120)
     golden(f"controller/{case}.yaml", f"# The children of tests/controller/test_resources.py's case {case!r}.\n{text}")
+
+
+@pytest.mark.parametrize("case", ROUTER_CASES)
+def test_the_children_of_an_llmrouter_are_the_ones_reviewed(case: str, golden: Golden) -> None:
+    text = yaml.safe_dump_all(router_children(**ROUTER_CASES[case]), sort_keys=False, width=120)
+    golden(f"controller/{case}.yaml", f"# The children of tests/controller/test_resources.py's case {case!r}.\n{text}")
+
+
+def test_every_child_belongs_to_the_llmrouter() -> None:
+    for body in router_children():
+        metadata = body["metadata"]
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["name"], owner["uid"], owner["controller"]) == ("LLMRouter", SHARED, ROUTER_UID, True)
+        assert metadata["labels"][contract.LABEL_ROUTER] == SHARED
+        assert contract.LABEL_DEPLOYMENT not in metadata["labels"], "or an LLMDeployment of that name would take it for its own"
+
+
+def test_an_llmdeployment_with_a_shared_router_has_engines_alone() -> None:
+    built = children(routerRef={"name": SHARED})
+    assert [body["metadata"]["name"] for body in built] == ["llama-engine"] * 4
+    (rule,) = next(body for body in built if body["kind"] == "NetworkPolicy")["spec"]["ingress"]
+    assert [peer["podSelector"]["matchLabels"] for peer in rule["from"]] == [
+        {contract.LABEL_DEPLOYMENT: NAME, contract.LABEL_ROLE: "router"},
+        {contract.LABEL_ROUTER: SHARED, contract.LABEL_ROLE: "router"},
+    ]
+
+
+def test_an_llmrouter_and_an_llmdeployment_that_it_serves_may_have_one_name() -> None:
+    router = llm_router(name=NAME)
+    theirs = build_children(router, router_spec_of(router), SETTINGS)
+    ours = children(routerRef={"name": NAME})
+    names = [(body["kind"], body["metadata"]["name"]) for body in (*theirs, *ours)]
+    assert len(set(names)) == len(names)
+
+
+def test_a_change_of_what_the_router_reads_live_restarts_no_pod() -> None:
+    live: Json = {
+        "policy": "SessionAffinity",
+        "sessionHeader": "x-user",
+        "maxInFlight": 3,
+        "maxConnectionsPerPeer": 5,
+        "queue": {"maxDepth": 1, "timeoutSeconds": 1},
+        "shedding": {"startAt": "0.1", "stopAt": "0.2", "ttftMilliseconds": 9},
+        "limits": {"requestsPerMinute": 1, "tokensPerMinute": 1},
+        "bounds": {"maxBodyBytes": 2048},
+        "extraPaths": ["/score"],
+        "async": {"enabled": True, "maxTries": 1},
+    }
+    pods = set(Router.model_fields) - {"replicas", "auth", "tls", "redis"}
+    assert {Router.model_fields[name].alias for name in pods} == set(live), "a new field belongs into one of the two lists"
+    route = {"model": "m", "fallbacks": ["n"]}
+    redis: Json = {"redis": {"urlSecret": "r"}}
+    assert router_children(**redis, **live, routes=[route]) == router_children(**redis)
+    del live["async"]
+    assert router_children(**live, routes=[route]) == router_children()
+
+
+@pytest.mark.parametrize("field", ["auth", "tls", "redis"])
+def test_a_secret_is_mounted_for_the_router_alone_and_may_come_later(field: str) -> None:
+    pod = child("Deployment", "llama-router", router={field: ROUTER[field]})["spec"]["template"]["spec"]
+    (volume,), (mount,) = pod["volumes"], pod["containers"][0]["volumeMounts"]
+    (name,) = ROUTER[field].values()
+    assert (volume["secret"]["secretName"], volume["secret"]["optional"]) == (name, True)
+    assert volume["secret"]["defaultMode"] == 0o440, "readable by the group, which fsGroup makes the router's own"
+    assert pod["securityContext"]["fsGroup"] == pod["securityContext"]["runAsGroup"]
+    assert (mount["name"], mount["readOnly"]) == (volume["name"], True)
+    (variable,) = [each for each in pod["containers"][0]["env"] if each["name"].startswith("TOKENFLEET_ROUTER_")]
+    assert variable["value"].startswith(mount["mountPath"])
+
+
+def test_without_secrets_nothing_is_mounted() -> None:
+    pod = child("Deployment", "llama-router")["spec"]["template"]["spec"]
+    assert "volumes" not in pod and "fsGroup" not in pod["securityContext"]
+    assert "volumeMounts" not in pod["containers"][0]
+
+
+def test_a_router_that_speaks_tls_is_behind_port_443_and_its_probes_are_not() -> None:
+    router = {"tls": {"secretName": "llama-tls"}}
+    (port,) = child("Service", "llama", router=router)["spec"]["ports"]
+    assert (port["name"], port["port"], port["targetPort"]) == ("https", 443, "http")
+    container = child("Deployment", "llama-router", router=router)["spec"]["template"]["spec"]["containers"][0]
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["port"] == "admin" and "scheme" not in container[probe]["httpGet"]
 
 
 def test_every_child_belongs_to_the_llmdeployment() -> None:
@@ -138,6 +248,16 @@ def test_a_router_may_read_its_llmdeployment_and_pods_and_nothing_else() -> None
     assert {verb for rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
     assert [(rule["resources"], rule.get("resourceNames")) for rule in rules] == [
         (["llmdeployments"], ["llama"]),
+        (["pods"], None),
+    ]
+
+
+def test_a_shared_router_reads_all_llmdeployments_of_its_namespace() -> None:
+    (role,) = [body for body in router_children() if body["kind"] == "Role"]
+    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
+    assert [(rule["resources"], rule.get("resourceNames")) for rule in role["rules"]] == [
+        (["llmrouters"], [SHARED]),
+        (["llmdeployments"], None),
         (["pods"], None),
     ]
 
@@ -265,3 +385,42 @@ def test_building_does_not_change_what_it_is_given(spec: Json) -> None:
     before = json.dumps(deployment)
     build_children(deployment, spec_of(deployment), SETTINGS)
     assert json.dumps(deployment) == before
+
+
+def test_prefill_pods_are_engines_but_for_their_role() -> None:
+    pods = [child("Deployment", f"llama-{part}", disaggregation={})["spec"]["template"] for part in ("engine", "prefill")]
+    texts = [json.dumps(pod).replace("kv_consumer", "ROLE").replace("kv_producer", "ROLE") for pod in pods]
+    role = f'"{contract.LABEL_ROLE}": "%s"'
+    assert texts[0].replace(role % "engine", "ROLE") == texts[1].replace(role % "prefill", "ROLE")
+    assert texts[0] != texts[1]
+
+
+def test_engines_that_do_both_know_nothing_of_transfers() -> None:
+    assert "kv-transfer" not in json.dumps(children())
+    assert not {"env"} & engine_container().keys()
+    assert [port["name"] for port in engine_container()["ports"]] == ["http"]
+
+
+@pytest.mark.parametrize(
+    ("replicas", "prefills"),
+    [pytest.param(3, 2, id="as many as are wanted"), pytest.param(0, 0, id="none where nobody goes on with the prompts")],
+)
+def test_prefill_pods_run_while_there_are_others(replicas: int, prefills: int) -> None:
+    spec = {"replicas": replicas, "disaggregation": {"prefill": {"replicas": 2}}}
+    assert child("Deployment", "llama-engine", **spec)["spec"]["replicas"] == replicas
+    assert child("Deployment", "llama-prefill", **spec)["spec"]["replicas"] == prefills
+
+
+def test_either_kind_of_pods_is_let_in_where_blocks_move() -> None:
+    """From the pods that decode to those that read: the handshake and the blocks; the other way the blocks alone."""
+    blocks = {"protocol": "TCP", "port": 5700, "endPort": 6723}
+    for name, sender, ports in (
+        ("engine", "prefill", [blocks]),
+        ("prefill", "engine", [{"protocol": "TCP", "port": 5600}, blocks]),
+    ):
+        requests, transfers = child("NetworkPolicy", f"llama-{name}", disaggregation={})["spec"]["ingress"]
+        assert requests["ports"] == [{"protocol": "TCP", "port": 8000}]
+        labels = {contract.LABEL_DEPLOYMENT: "llama", contract.LABEL_ROLE: sender}
+        assert transfers == {"from": [{"podSelector": {"matchLabels": labels}}], "ports": ports}
+    environment = engine_container(disaggregation={})["env"]
+    assert {"name": "UCX_TCP_PORT_RANGE", "value": "5700-6723"} in environment

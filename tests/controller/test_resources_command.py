@@ -1,11 +1,13 @@
 """What of the spec reaches the engine's command line."""
 
+import json
 from typing import Any
 
 import pytest
 
 from tests.controller.objects import llm_deployment, spec_of
 from tokenfleet.controller.observed import Json
+from tokenfleet.controller.resources.disaggregation import DECODE, PREFILL, Part
 from tokenfleet.controller.resources.engine_command import engine_arguments, model_claim, model_path
 from tokenfleet.planning.accelerators import find_accelerator
 
@@ -71,3 +73,18 @@ def test_the_served_name_is_the_users_where_there_is_one() -> None:
 )
 def test_a_source_is_a_claim_and_a_path(source: str, claim: str, path: str) -> None:
     assert (model_claim(source), model_path(source)) == (claim, path)
+
+
+@pytest.mark.parametrize(
+    ("part", "role"),
+    [
+        pytest.param(DECODE, "kv_consumer", id="who answers fetches KV blocks"),
+        pytest.param(PREFILL, "kv_producer", id="who reads prompts keeps them"),
+    ],
+)
+def test_a_disaggregated_engine_knows_its_part_and_reads_a_prompt_that_it_cannot_fetch(part: Part, role: str) -> None:
+    parsed = spec_of(llm_deployment(disaggregation={}, engine={"extraArgs": ["-q"]}))
+    *_, flag, transfer, last = engine_arguments("llama", parsed, find_accelerator("cpu"), part)
+    assert (flag, last) == ("--kv-transfer-config", "-q")
+    expected = {"kv_connector": "NixlConnector", "kv_role": role, "kv_load_failure_policy": "recompute"}
+    assert json.loads(transfer) == expected

@@ -38,7 +38,7 @@ DONE = Outcome()
 def status(
     seen: Observed, *, outcome: Outcome = DONE, spec: LLMDeploymentSpec | InvalidSpec | None = None, now: str = NOW
 ) -> Json:
-    return build_status(seen, spec or spec_of(seen.deployment), outcome, now=now)
+    return build_status(seen, spec or spec_of(seen.owner), outcome, now=now)
 
 
 def condition(body: Json, kind: str) -> Json:
@@ -235,7 +235,7 @@ def test_a_status_is_whole_quiet_and_never_contradicts_itself(
     if states[c.READY] == "True":
         assert body["readyReplicas"] > 0
 
-    again = replace(seen, deployment={**deployment, "status": body})
+    again = replace(seen, owner={**deployment, "status": body})
     assert status(again, outcome=outcome, spec=spec, now="2027-01-01T00:00:00Z") == body
 
 

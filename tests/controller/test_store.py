@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from tokenfleet import contract
+from tokenfleet.controller import kinds
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.store import Store
 
-KEY = ("ns", "llama")
-OTHER = ("ns", "mistral")
+KEY = (contract.KIND, "ns", "llama")
+OTHER = (contract.KIND, "ns", "mistral")
+ROUTER = (contract.ROUTER_KIND, "ns", "shared")
 
 
 def deployment(*, version: int = 1, name: str = "llama", **metadata: Any) -> Json:
@@ -21,6 +23,15 @@ def child(*, version: int = 2, kind: str = "Service", of: str | None = "llama", 
     labels = {contract.LABEL_DEPLOYMENT: of} if of else {}
     metadata = {"namespace": "ns", "name": "child", "uid": uid, "resourceVersion": str(version), "labels": labels}
     return {"kind": kind, "metadata": metadata, **body}
+
+
+def sharing(*, version: int = 1, name: str = "llama", router: str | None = "shared") -> Json:
+    """An LLMDeployment that an LLMRouter serves."""
+    return {**deployment(version=version, name=name), "spec": {"routerRef": {"name": router}} if router else {}}
+
+
+def shared_router(*, version: int = 1) -> Json:
+    return {**deployment(version=version, name="shared"), "kind": contract.ROUTER_KIND}
 
 
 def filled() -> Store:
@@ -45,14 +56,14 @@ def test_without_the_deployment_there_is_nothing_to_observe() -> None:
     store = Store()
     store.put(child())
     assert store.observe(KEY) is None
-    assert store.deployments() == []
+    assert store.owners() == []
 
 
 def test_managed_fields_are_dropped_and_the_given_object_is_left_as_it_is() -> None:
     store, body = Store(), deployment(managedFields=[{"manager": "kubectl"}])
     store.put(body)
     seen = store.observe(KEY)
-    assert seen is not None and "managedFields" not in seen.deployment["metadata"]
+    assert seen is not None and "managedFields" not in seen.owner["metadata"]
     assert "managedFields" in body["metadata"]
 
 
@@ -60,9 +71,9 @@ def test_a_snapshot_does_not_change_with_the_store_nor_the_store_with_it() -> No
     store = filled()
     seen = store.observe(KEY)
     assert seen is not None
-    seen.deployment["spec"]["replicas"] = 9
+    seen.owner["spec"]["replicas"] = 9
     again = store.observe(KEY)
-    assert again is not None and again.deployment["spec"] == {}
+    assert again is not None and again.owner["spec"] == {}
 
 
 @pytest.mark.parametrize(
@@ -128,3 +139,51 @@ def test_only_so_many_removals_are_remembered() -> None:
         store.remove(child(uid=f"u{number}", version=number))
     assert store.put(child(uid="u0", version=0)) == (KEY,)
     assert store.put(child(uid="u4999", version=4999)) == ()
+
+
+def test_the_children_of_a_router_are_told_from_those_of_an_llmdeployment_of_the_same_name() -> None:
+    store = Store()
+    store.put(deployment(name="shared"))
+    store.put(shared_router())
+    theirs = child(version=3)
+    theirs["metadata"]["labels"] = {contract.LABEL_ROUTER: "shared"}
+    assert store.put(theirs) == (ROUTER,)
+    seen, other = store.observe(ROUTER), store.observe((contract.KIND, "ns", "shared"))
+    assert seen is not None and list(seen.children) == [("Service", "child")]
+    assert other is not None and other.children == {}
+
+
+def test_an_llmrouter_and_those_that_name_it_see_each_other() -> None:
+    store = Store()
+    for body in (sharing(name="b"), sharing(name="a"), deployment(name="own"), shared_router()):
+        store.put(body)
+    seen = store.observe(ROUTER)
+    assert seen is not None
+    assert [member["metadata"]["name"] for member in seen.members] == ["a", "b"]
+    member = store.observe((contract.KIND, "ns", "a"))
+    assert member is not None and member.router is not None
+    assert (member.router_ref, member.router["metadata"]["name"]) == ("shared", "shared")
+    own = store.observe((contract.KIND, "ns", "own"))
+    assert own is not None and (own.router, own.router_ref, own.members) == (None, None, ())
+
+
+def test_a_change_of_one_concerns_the_other() -> None:
+    store = Store()
+    assert store.put(sharing()) == (KEY, ROUTER), "also while the LLMRouter is not there"
+    assert store.put(shared_router(version=2)) == (ROUTER, KEY)
+    assert store.put(sharing(version=3)) == (KEY, ROUTER)
+    assert store.put(child(version=4)) == (KEY,), "a child or a pod is its owner's affair alone"
+    assert store.put(sharing(version=5, router="second")) == (KEY, (contract.ROUTER_KIND, "ns", "second"), ROUTER)
+    assert store.put(shared_router(version=6)) == (ROUTER,)
+    assert store.put(sharing(version=7, router=None)) == (KEY, (contract.ROUTER_KIND, "ns", "second"))
+    assert store.put(sharing(version=8)) == (KEY, ROUTER)
+    assert store.remove(shared_router(version=9)) == (ROUTER, KEY)
+    assert store.remove(sharing(version=10)) == (KEY, ROUTER)
+    assert len(store) == 1, "the child"
+
+
+def test_owners_are_counted_by_kind() -> None:
+    store = filled()
+    store.put(shared_router())
+    assert (store.count(kinds.LLM_DEPLOYMENT), store.count(kinds.LLM_ROUTER)) == (1, 1)
+    assert sorted(store.owners()) == [KEY, ROUTER]

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from tokenfleet import contract
 from tokenfleet.controller.work_queue import HOLD_CAP_SECONDS, RETRY_CAP_SECONDS, UNSETTLED_TURNS, WorkQueue
 
-A, B = ("ns", "a"), ("ns", "b")
+A, B = (contract.KIND, "ns", "a"), (contract.ROUTER_KIND, "ns", "b")
 
 
 class Clock:

@@ -6,14 +6,15 @@ from typing import Any
 
 from tests.controller.objects import NAME, NAMESPACE, SETTINGS, llm_deployment
 from tokenfleet import contract
+from tokenfleet.controller import kinds
 from tokenfleet.controller.cluster import Stale
-from tokenfleet.controller.kinds import LLM_DEPLOYMENT, Kind
+from tokenfleet.controller.kinds import Kind
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.reconcile import Reconciler
 from tokenfleet.controller.store import Key, Place, Store, place_of
 from tokenfleet.settings import ControllerSettings
 
-KEY: Key = (NAMESPACE, NAME)
+KEY: Key = (contract.KIND, NAMESPACE, NAME)
 Write = tuple[str, str, str]
 """(verb, kind, name)."""
 
@@ -39,7 +40,7 @@ class World:
         return body
 
     def add_deployment(self, **fields: Any) -> Json:
-        return self.add({"apiVersion": contract.API_VERSION, "kind": contract.KIND, **llm_deployment(**fields)})
+        return self.add(llm_deployment(**fields))
 
     def edit(self, kind: str, name: str, change: Callable[[Json], object]) -> None:
         body = copy.deepcopy(self.objects[kind, NAMESPACE, name])
@@ -72,11 +73,11 @@ class World:
             raise Stale("another object")
         return self.add(self.mutate(_merged(live or {}, body)))
 
-    async def apply_status(self, deployment: Json, status: Json) -> Json:
-        self._note("status", LLM_DEPLOYMENT, deployment["metadata"]["name"])
-        live = self.objects.get(place_of(deployment))
-        if live is None or live["metadata"]["uid"] != deployment["metadata"]["uid"]:
-            raise Stale("another LLMDeployment")
+    async def apply_status(self, owner: Json, status: Json) -> Json:
+        self._note("status", kinds.of(owner["kind"]), owner["metadata"]["name"])
+        live = self.objects.get(place_of(owner))
+        if live is None or live["metadata"]["uid"] != owner["metadata"]["uid"]:
+            raise Stale("another object")
         return self.add({**live, "status": copy.deepcopy(status)})
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:

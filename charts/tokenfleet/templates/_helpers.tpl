@@ -62,14 +62,14 @@ annotations:
 {{- define "tokenfleet.rules" -}}
 # The API server lets nobody grant more than they hold: `get` here, and on pods, is what routers are given.
 - apiGroups: [tokenfleet.dev]
-  resources: [llmdeployments]
+  resources: [llmdeployments, llmrouters]
   verbs: [get, list, watch]
 - apiGroups: [tokenfleet.dev]
-  resources: [llmdeployments/status]
+  resources: [llmdeployments/status, llmrouters/status]
   verbs: [patch]
-# Children name their LLMDeployment as the owner that their deletion blocks; some clusters ask for this right then.
+# Children name their LLMDeployment or LLMRouter as the owner that their deletion blocks; some clusters ask for this right then.
 - apiGroups: [tokenfleet.dev]
-  resources: [llmdeployments/finalizers]
+  resources: [llmdeployments/finalizers, llmrouters/finalizers]
   verbs: [update]
 {{- range $group, $resources := include "tokenfleet.children" . | fromYaml }}
 - apiGroups: [{{ $group | quote }}]
@@ -92,7 +92,7 @@ annotations:
 {{/* In its own namespace where that is not among the watched ones: the watches span it for the Lease, nothing there is written. */}}
 {{- define "tokenfleet.watchRules" -}}
 - apiGroups: [tokenfleet.dev]
-  resources: [llmdeployments]
+  resources: [llmdeployments, llmrouters]
   verbs: [list, watch]
 {{- range $group, $resources := include "tokenfleet.children" . | fromYaml }}
 - apiGroups: [{{ $group | quote }}]
@@ -104,7 +104,7 @@ annotations:
   verbs: [list, watch]
 {{- end -}}
 
-{{/* The kinds of an LLMDeployment's children, by API group. */}}
+{{/* The kinds of the children of LLMDeployments and LLMRouters, by API group. */}}
 {{- define "tokenfleet.children" -}}
 "": [serviceaccounts, services]
 apps: [deployments]

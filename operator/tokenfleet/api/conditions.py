@@ -1,4 +1,4 @@
-"""The conditions of an LLMDeployment, and every reason that they may carry.
+"""The conditions of an LLMDeployment and of an LLMRouter, and every reason that they may carry.
 
 Positive polarity throughout: True is good. EngineReady and RouterReady are True while at least one replica can be sent to, and
 their reason still tells what keeps the rest; Ready is True exactly when all the others are, and tells what they tell.
@@ -16,7 +16,9 @@ ENGINE_READY: Final = "EngineReady"
 ROUTER_READY: Final = "RouterReady"
 
 PARTS: Final = (SPEC_VALID, ENGINE_READY, ROUTER_READY)
-"""What Ready is made of, in the order in which a reader wants to hear of it: the first that is not True explains Ready."""
+"""What Ready is made of, in the order in which a reader wants to hear of it: the first that is not True explains Ready.
+
+An LLMRouter has no EngineReady."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ INVALID_SPEC: Final = "InvalidSpec"
 UNKNOWN_ACCELERATOR: Final = "UnknownAccelerator"
 NAME_CONFLICT: Final = "NameConflict"
 REJECTED_BY_API_SERVER: Final = "RejectedByAPIServer"
+ROUTES_UNRESOLVED: Final = "RoutesUnresolved"
+NO_MODELS: Final = "NoModels"
 
 # --- EngineReady ----------------------------------------------------------------------------------------------------
 SCALED_TO_ZERO: Final = "ScaledToZero"
@@ -58,6 +62,7 @@ UPDATING: Final = "Updating"
 CREATING: Final = "Creating"
 
 # --- RouterReady ----------------------------------------------------------------------------------------------------
+ROUTER_NOT_FOUND: Final = "RouterNotFound"
 ROUTER_STARTING: Final = "RouterStarting"
 ROUTER_CRASH_LOOPING: Final = "RouterCrashLooping"
 
@@ -66,9 +71,12 @@ REASONS: Final[dict[str, str]] = {
     INVALID_SPEC: "A field of the spec, or two together, cannot be run. The message names them. What ran before goes on.",
     UNKNOWN_ACCELERATOR: "`spec.accelerator` names no known class. The message lists the classes that there are.",
     NAME_CONFLICT: "An object that Tokenfleet needs to create exists and belongs to someone else. It is left as it is: rename "
-    "the LLMDeployment or remove that object.",
+    "the LLMDeployment or LLMRouter, or remove that object.",
     REJECTED_BY_API_SERVER: "The API server, or an admission webhook or policy, refused an object that Tokenfleet made, or the "
     "pods. The message carries its words; mostly `podTemplate` is the cause.",
+    ROUTES_UNRESOLVED: "An LLMRouter's route names an LLMDeployment or a model that is not there, or leaves an LLMDeployment "
+    "without requests. The message names them. All else is served.",
+    NO_MODELS: "No LLMDeployment names this LLMRouter by `spec.routerRef`, so it has nothing to serve yet.",
     SCALED_TO_ZERO: "`spec.replicas` is 0: no engine runs, on purpose.",
     INSUFFICIENT_GPU: "No node has enough free GPUs of this class.",
     UNSCHEDULABLE: "No node fits for another cause than GPUs (memory, CPU, taints). The message quotes the scheduler.",
@@ -88,6 +96,7 @@ REASONS: Final[dict[str, str]] = {
     ENGINE_UNHEALTHY: "The engine served before, and now fails its probe, or its node is away.",
     UPDATING: "A rollout runs: replicas serve, but not all are of the newest spec.",
     CREATING: "The pods are about to be made, or their nodes prepare volumes and images.",
-    ROUTER_STARTING: "No router pod is ready yet.",
+    ROUTER_NOT_FOUND: "There is no LLMRouter of the name that `spec.routerRef` has. A router that it had before serves on.",
+    ROUTER_STARTING: "No router pod is ready yet. The message names the Secrets that it waits for, where the spec names any.",
     ROUTER_CRASH_LOOPING: "The router's pods end again and again.",
 }

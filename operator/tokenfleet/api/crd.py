@@ -1,4 +1,4 @@
-"""From the pydantic models to the CustomResourceDefinition, as a structural schema that the API server takes.
+"""From the pydantic models to the CustomResourceDefinitions, as structural schemas that the API server takes.
 
 `python -m tokenfleet.api.crd` writes it to crds/ and into the Helm chart; a test compares both with what the models say.
 pydantic speaks JSON Schema with $refs, anyOf-null and titles; a structural schema has none of these. Nothing else is
@@ -6,6 +6,7 @@ translated, so a construct that this module does not know fails loudly instead o
 """
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from tokenfleet import contract
 from tokenfleet.api.rules import Rule, Ruled
-from tokenfleet.api.v1alpha1 import NAME_RULE, LLMDeploymentSpec, LLMDeploymentStatus
+from tokenfleet.api.v1alpha1 import NAME_RULE, LLMDeploymentSpec, LLMDeploymentStatus, LLMRouterSpec, LLMRouterStatus
 
 _KEPT = frozenset(
     {"type", "description", "default", "enum", "format", "pattern", "properties", "required", "items", "additionalProperties"}
@@ -76,28 +77,68 @@ def _without_none(node: Any) -> Any:
     return [_without_none(item) for item in node] if isinstance(node, list) else node
 
 
-_COLUMNS = (
-    ("Model", "string", ".spec.model.source", 0, "Where the model's files are."),
-    ("Ready", "string", ".status.ready", 0, "Ready replicas of those wanted."),
-    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0, "Why it is ready, or not."),
-    ("Age", "date", ".metadata.creationTimestamp", 0, "Since its creation."),
-    ("Accelerator", "string", ".spec.accelerator", 1, "What a replica runs on."),
-    ("URL", "string", ".status.url", 1, "Base URL of the API."),
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """What differs between the kinds."""
+
+    name: str
+    plural: str
+    singular: str
+    short_name: str
+    description: str
+    spec: type[Ruled]
+    status: type[Ruled]
+    columns: tuple[tuple[str, str, str, int, str], ...]
+    """(name, type, JSONPath, priority, description): priority 1 is shown by `-o wide` alone."""
+
+
+_READY = ("Ready", "string", ".status.ready", 0, "Ready replicas of those wanted.")
+_REASON = ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0, "Why it is ready, or not.")
+_AGE = ("Age", "date", ".metadata.creationTimestamp", 0, "Since its creation.")
+_URL = ("URL", "string", ".status.url", 1, "Base URL of the API.")
+
+LLM_DEPLOYMENT = Kind(
+    name=contract.KIND,
+    plural=contract.PLURAL,
+    singular=contract.SINGULAR,
+    short_name=contract.SHORT_NAME,
+    description="A large language model, served by a fleet of engines behind a router.",
+    spec=LLMDeploymentSpec,
+    status=LLMDeploymentStatus,
+    columns=(
+        ("Model", "string", ".spec.model.source", 0, "Where the model's files are."),
+        _READY,
+        _REASON,
+        _AGE,
+        ("Accelerator", "string", ".spec.accelerator", 1, "What a replica runs on."),
+        _URL,
+    ),
 )
+LLM_ROUTER = Kind(
+    name=contract.ROUTER_KIND,
+    plural=contract.ROUTER_PLURAL,
+    singular=contract.ROUTER_SINGULAR,
+    short_name=contract.ROUTER_SHORT_NAME,
+    description="A router that many LLMDeployments of its namespace share: one address for all their models.",
+    spec=LLMRouterSpec,
+    status=LLMRouterStatus,
+    columns=(("Models", "string", ".status.models", 0, "What requests may give as `model`."), _READY, _REASON, _AGE, _URL),
+)
+KINDS = (LLM_DEPLOYMENT, LLM_ROUTER)
 
 
-def custom_resource_definition() -> dict[str, Any]:
-    """The CRD, as one would `kubectl apply` it."""
+def custom_resource_definition(kind: Kind) -> dict[str, Any]:
+    """The CRD of a kind, as one would `kubectl apply` it."""
     schema = {
         "type": "object",
-        "description": "A large language model, served by a fleet of engines behind a router.",
+        "description": kind.description,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": schema_of(LLMDeploymentSpec) | {"description": "What the user wants."},
-            "status": schema_of(LLMDeploymentStatus) | {"description": "What is: written by the controller alone."},
+            "spec": schema_of(kind.spec) | {"description": "What the user wants."},
+            "status": schema_of(kind.status) | {"description": "What is: written by the controller alone."},
         },
         "x-kubernetes-validations": [{"rule": NAME_RULE.cel, "message": NAME_RULE.message}],
     }
@@ -115,23 +156,23 @@ def custom_resource_definition() -> dict[str, Any]:
             },
         },
         "additionalPrinterColumns": [
-            {"name": name, "type": kind, "jsonPath": path, "description": text} | ({"priority": priority} if priority else {})
-            for name, kind, path, priority, text in _COLUMNS
+            {"name": name, "type": type_, "jsonPath": path, "description": text} | ({"priority": priority} if priority else {})
+            for name, type_, path, priority, text in kind.columns
         ],
     }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{contract.PLURAL}.{contract.GROUP}"},
+        "metadata": {"name": f"{kind.plural}.{contract.GROUP}"},
         "spec": {
             "group": contract.GROUP,
             "scope": "Namespaced",
             "names": {
-                "kind": contract.KIND,
-                "listKind": f"{contract.KIND}List",
-                "plural": contract.PLURAL,
-                "singular": contract.SINGULAR,
-                "shortNames": [contract.SHORT_NAME],
+                "kind": kind.name,
+                "listKind": f"{kind.name}List",
+                "plural": kind.plural,
+                "singular": kind.singular,
+                "shortNames": [kind.short_name],
                 "categories": ["llm", "all"],
             },
             "versions": [version],
@@ -139,31 +180,38 @@ def custom_resource_definition() -> dict[str, Any]:
     }
 
 
+def custom_resource_definitions() -> list[dict[str, Any]]:
+    """The CRDs of all kinds."""
+    return [custom_resource_definition(kind) for kind in KINDS]
+
+
 HEADER = "# Written by `make crds` from operator/tokenfleet/api; do not edit.\n"
 
 
-def plain_yaml() -> str:
+def plain_yaml(kind: Kind) -> str:
     """The CRD for `kubectl apply --server-side -f crds/`."""
-    return HEADER + yaml.safe_dump(custom_resource_definition(), sort_keys=False, width=120)
+    return HEADER + yaml.safe_dump(custom_resource_definition(kind), sort_keys=False, width=120)
 
 
 def chart_template() -> str:
-    """The CRD as a template of the Helm chart: installed while crds.enabled, kept at uninstall while crds.keep."""
-    document = custom_resource_definition()
+    """The CRDs as a template of the Helm chart: installed while crds.enabled, kept at uninstall while crds.keep."""
+    documents = "---\n".join(_templated(kind) for kind in KINDS)
+    return f"{{{{- if .Values.crds.enabled }}}}\n{HEADER}{documents}{{{{- end }}}}\n"
+
+
+def _templated(kind: Kind) -> str:
+    document = custom_resource_definition(kind)
     document["metadata"]["annotations"] = {"PLACEHOLDER": ""}
     text = yaml.safe_dump(document, sort_keys=False, width=120)
     keep = "    {{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n    {{- end }}\n"
     labels = '  labels:\n    {{- include "tokenfleet.labels" . | nindent 4 }}\n'
-    text = text.replace("  annotations:\n    PLACEHOLDER: ''\n", f"  annotations:\n{keep}{labels}")
-    return f"{{{{- if .Values.crds.enabled }}}}\n{HEADER}{text}{{{{- end }}}}\n"
+    return text.replace("  annotations:\n    PLACEHOLDER: ''\n", f"  annotations:\n{keep}{labels}")
 
 
 def main() -> None:
-    """Write both files below the repository's root, which is the current directory."""
-    targets = {
-        Path("crds") / f"{contract.PLURAL}.yaml": plain_yaml(),
-        Path("charts/tokenfleet/templates") / "crds.yaml": chart_template(),
-    }
+    """Write all files below the repository's root, which is the current directory."""
+    targets = {Path("crds") / f"{kind.plural}.yaml": plain_yaml(kind) for kind in KINDS}
+    targets[Path("charts/tokenfleet/templates") / "crds.yaml"] = chart_template()
     for path, text in targets.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

@@ -1,1 +1,1 @@
-"""The controller: makes the cluster match every LLMDeployment, and says in its status how far it is."""
+"""The controller: makes the cluster match every LLMDeployment and LLMRouter, and says in its status how far it is."""

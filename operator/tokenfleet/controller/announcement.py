@@ -17,8 +17,8 @@ _MESSAGE_LENGTH: Final = 1000
 """The API server takes 1024 bytes."""
 
 
-def announcement(deployment: Json, *, before: Json | None, after: Json, now: str, reporter: str) -> Json | None:
-    """The Event about the change of an LLMDeployment's status, or None where there is nothing to tell."""
+def announcement(owner: Json, *, before: Json | None, after: Json, now: str, reporter: str) -> Json | None:
+    """The Event about the change of an owner's status, or None where there is nothing to tell."""
     old, new = _ready(before or {}), _ready(after)
     was_ready, is_ready = old.get("status") == "True", new.get("status") == "True"
     if is_ready:
@@ -30,14 +30,14 @@ def announcement(deployment: Json, *, before: Json | None, after: Json, now: str
         if not was_ready and (reason in _ORDINARY or reason == old.get("reason")):
             return None
         kind = "Normal" if reason in _ORDINARY else "Warning"
-    metadata = deployment["metadata"]
+    metadata = owner["metadata"]
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"generateName": f"{metadata['name']}.", "namespace": metadata["namespace"]},
         "involvedObject": {
             "apiVersion": contract.API_VERSION,
-            "kind": contract.KIND,
+            "kind": owner["kind"],
             **{name: metadata[name] for name in ("name", "namespace", "uid", "resourceVersion")},
         },
         "type": kind,

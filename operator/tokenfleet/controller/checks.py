@@ -10,21 +10,34 @@ from collections.abc import Callable
 
 from tokenfleet.api import conditions
 from tokenfleet.api.conditions import Verdict
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
-from tokenfleet.controller import container_checks, placement
+from tokenfleet.api.v1alpha1 import Spec
+from tokenfleet.controller import container_checks, placement, shared_router
 from tokenfleet.controller.observed import Json, Observed
-from tokenfleet.controller.scene import ENGINE, ROUTER, Scene, Trouble
+from tokenfleet.controller.scene import ENGINE, PREFILL, ROUTER, Scene, Trouble
 
 Check = Callable[[Scene], Trouble | None]
 
 
-def engine_ready(observed: Observed, spec: LLMDeploymentSpec | None) -> Verdict:
+def engine_ready(observed: Observed, spec: Spec | None) -> Verdict:
     """EngineReady. Without a spec that can be run, it speaks of the engines that run on."""
-    return _judge(Scene(role=ENGINE, observed=observed, spec=spec), ENGINE_CHECKS)
+    engines = _judge(Scene(role=ENGINE, observed=observed, spec=spec), ENGINE_CHECKS)
+    prefills = Scene(role=PREFILL, observed=observed, spec=spec)
+    if not prefills.wanted or engines.status != "True":
+        return engines
+    return _with_prefills(engines, _judge(prefills, ENGINE_CHECKS))
 
 
-def router_ready(observed: Observed, spec: LLMDeploymentSpec | None) -> Verdict:
-    """RouterReady, likewise."""
+def _with_prefills(engines: Verdict, prefills: Verdict) -> Verdict:
+    """Engines answer without those that read prompts for them, only later: those never make the verdict False."""
+    reason = prefills.reason if engines.reason == conditions.AS_EXPECTED else engines.reason
+    plainly = "" if prefills.status == "True" else "No prefill replica is ready, so engines read the prompts: "
+    return Verdict(status="True", reason=reason, message=f"{engines.message} {plainly}{prefills.message}")
+
+
+def router_ready(observed: Observed, spec: Spec | None) -> Verdict:
+    """RouterReady, likewise; where an LLMRouter serves, that one's."""
+    if observed.router_ref is not None:
+        return shared_router.verdict(observed)
     return _judge(Scene(role=ROUTER, observed=observed, spec=spec), ROUTER_CHECKS)
 
 

@@ -25,7 +25,8 @@ import aiohttp
 from kubernetes.aio.client.api_client import ApiClient
 
 from tokenfleet import contract
-from tokenfleet.controller.kinds import EVENT, LEASE, LLM_DEPLOYMENT, Kind
+from tokenfleet.controller import kinds
+from tokenfleet.controller.kinds import EVENT, LEASE, Kind
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.reachability import Reachability
 from tokenfleet.errors import TokenfleetError
@@ -108,11 +109,12 @@ class Cluster:
         path = kind.path(metadata["namespace"], metadata["name"])
         return await self._write("PATCH", f"{path}?{_APPLY}", {**body, "metadata": {**metadata, **condition}})
 
-    async def apply_status(self, deployment: Json, status: Json) -> Json:
-        """Make the status of this very LLMDeployment so."""
-        metadata = {name: deployment["metadata"][name] for name in ("name", "namespace", "uid")}
-        body = {"apiVersion": contract.API_VERSION, "kind": contract.KIND, "metadata": metadata, "status": status}
-        path = LLM_DEPLOYMENT.path(metadata["namespace"], metadata["name"], subresource="status")
+    async def apply_status(self, owner: Json, status: Json) -> Json:
+        """Make the status of this very LLMDeployment or LLMRouter so."""
+        kind = kinds.of(owner["kind"])
+        metadata = {name: owner["metadata"][name] for name in ("name", "namespace", "uid")}
+        body = {"apiVersion": kind.api_version, "kind": kind.name, "metadata": metadata, "status": status}
+        path = kind.path(metadata["namespace"], metadata["name"], subresource="status")
         return await self._write("PATCH", f"{path}?{_APPLY}", body)
 
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tokenfleet.api import conditions
 from tokenfleet.controller import failures, pods
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.scene import ENGINE, Scene, Trouble
+from tokenfleet.controller.scene import ROUTER, Scene, Trouble
 from tokenfleet.controller.wording import sentence
 
 _IMAGE = frozenset(
@@ -94,6 +94,7 @@ def unhealthy(scene: Scene) -> Trouble | None:
         if pods.was_ready_since_start(pod, status):
             return scene.role.unhealthy, (
                 f"The {scene.role.noun} of pod {pod['metadata']['name']} served before and now fails its probe. "
+                f"{_secrets(scene)}"
                 f"{scene.kubectl('logs ' + pod['metadata']['name'])} shows what it does; it is restarted where it stays so."
             )
     return None
@@ -103,10 +104,15 @@ def starting(scene: Scene) -> Trouble | None:
     for pod in scene.waiting:
         status = pods.container(pod, scene.role.container) or {}
         if (status.get("state") or {}).get("running"):
-            verb = "reads the model and warms up" if scene.role is ENGINE else "runs and reads the Kubernetes API"
+            verb = "reads the model and warms up" if scene.role is not ROUTER else "runs and reads the Kubernetes API"
             log = scene.kubectl(f"logs -f {pod['metadata']['name']}")
-            return scene.role.starting, f"The {scene.role.noun} {verb}. {log} shows how far it is."
+            return scene.role.starting, f"The {scene.role.noun} {verb}. {_secrets(scene)}{log} shows how far it is."
     return None
+
+
+def _secrets(scene: Scene) -> str:
+    """We may not read Secrets, so which of them is missing is the router's to say."""
+    return f"It needs the Secrets {scene.secrets}: its log says which of them is missing. " if scene.secrets else ""
 
 
 def creating(scene: Scene) -> Trouble | None:

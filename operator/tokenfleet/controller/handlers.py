@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import kopf
 
 from tokenfleet import contract
-from tokenfleet.controller.kinds import CHILDREN, LEASE, LLM_DEPLOYMENT, POD, Kind
+from tokenfleet.controller.kinds import CHILDREN, LEASE, OWNERS, POD, Kind
 from tokenfleet.controller.observed import Json
 
 WATCH_SECONDS: Final = 300
@@ -75,7 +75,7 @@ def build_registry(connect: Callable[..., Any], *, objects: Listener, leases: Li
     """kopf's handlers: `connect` gives credentials, `objects` hears of everything stored, `leases` of the leader's Lease."""
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(connect)
-    for kind in (LLM_DEPLOYMENT, *CHILDREN, POD):
+    for kind in (*OWNERS, *CHILDREN, POD):
         _listen(registry, kind, objects)
     _listen(registry, LEASE, leases)
     return registry
@@ -101,7 +101,7 @@ def build_settings(*, lease: str) -> kopf.OperatorSettings:
     settings.watching.inactivity_timeout = SILENCE_SECONDS
     settings.watching.chunk_size = PAGE
     for kind in (*CHILDREN, POD):
-        settings.watching.label_selectors[_selector(kind)] = contract.LABEL_DEPLOYMENT
+        settings.watching.label_selectors[_selector(kind)] = contract.LABEL_ROLE
     settings.watching.field_selectors[_selector(LEASE)] = f"metadata.name={lease}"
     return settings
 

@@ -32,6 +32,9 @@ class Kind:
 
 
 LLM_DEPLOYMENT: Final = Kind(contract.KIND, contract.GROUP, contract.VERSION, contract.PLURAL)
+LLM_ROUTER: Final = Kind(contract.ROUTER_KIND, contract.GROUP, contract.VERSION, contract.ROUTER_PLURAL)
+OWNERS: Final = (LLM_DEPLOYMENT, LLM_ROUTER)
+"""The kinds that users write, and that own all others."""
 POD: Final = Kind("Pod", "", "v1", "pods")
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 EVENT: Final = Kind("Event", "", "v1", "events")
@@ -47,8 +50,8 @@ CHILDREN: Final = (
 )
 """Every kind that a child can have."""
 
-STORED: Final = (LLM_DEPLOYMENT, *CHILDREN, POD)
-"""What the store mirrors: all but the LLMDeployments are chosen by contract.LABEL_DEPLOYMENT."""
+STORED: Final = (*OWNERS, *CHILDREN, POD)
+"""What the store mirrors: all but the owners are chosen by contract.LABEL_ROLE."""
 
 _BY_NAME: Final = {kind.name: kind for kind in STORED}
 

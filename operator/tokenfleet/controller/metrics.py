@@ -15,7 +15,9 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 class Metrics:
     """One registry, and what goes into it."""
 
-    def __init__(self, *, queue_depth: Callable[[], float], deployments: Callable[[], float]) -> None:
+    def __init__(
+        self, *, queue_depth: Callable[[], float], deployments: Callable[[], float], routers: Callable[[], float]
+    ) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._reconciles = Counter(
@@ -25,10 +27,14 @@ class Metrics:
             contract.METRIC_RECONCILE_SECONDS, "Time of one reconcile.", buckets=_BUCKETS, registry=self.registry
         )
         self.leader = Gauge(contract.METRIC_LEADER, "1 while this replica leads.", registry=self.registry)
-        depth = Gauge(contract.METRIC_QUEUE_DEPTH, "LLMDeployments in line to be reconciled.", registry=self.registry)
+        depth = Gauge(
+            contract.METRIC_QUEUE_DEPTH, "LLMDeployments and LLMRouters in line to be reconciled.", registry=self.registry
+        )
         depth.set_function(queue_depth)
         count = Gauge(contract.METRIC_DEPLOYMENTS, "LLMDeployments that there are.", registry=self.registry)
         count.set_function(deployments)
+        shared = Gauge(contract.METRIC_ROUTERS, "LLMRouters that there are.", registry=self.registry)
+        shared.set_function(routers)
         for result in ("done", "retried", "failed"):
             self._reconciles.labels(result)
 

@@ -1,4 +1,4 @@
-"""One LLMDeployment and all that belongs to it, as the API server told it at one moment.
+"""One LLMDeployment or LLMRouter and all that belongs to it, as the API server told it at one moment.
 
 `Observed` is the only thing that planning and reporting look at: after it is taken, nothing of a reconcile reads the API.
 `Outcome` is what applying a plan came to. Both are plain data, so that tests write them by hand.
@@ -19,24 +19,43 @@ ChildKey = tuple[str, str]
 class Observed:
     """A snapshot. Bodies come without managedFields."""
 
-    deployment: Json
-    """The LLMDeployment: metadata, spec, status."""
+    owner: Json
+    """The LLMDeployment or LLMRouter: metadata, spec, status."""
     children: Mapping[ChildKey, Json] = field(default_factory=dict)
-    """The children that the LLMDeployment controls (by ownerReference), and objects of others that stand in their place."""
+    """The children that the owner controls (by ownerReference), and objects of others that stand in their place."""
     pods: tuple[Json, ...] = ()
-    """Engine and router pods of this LLMDeployment, those going away included."""
+    """Its engine and router pods, those going away included."""
+    router: Json | None = None
+    """Of an LLMDeployment: the LLMRouter that its routerRef names, where there is one."""
+    members: tuple[Json, ...] = ()
+    """Of an LLMRouter: the LLMDeployments whose routerRef names it, by name."""
+
+    @property
+    def kind(self) -> str:
+        return str(self.owner["kind"])
 
     @property
     def name(self) -> str:
-        return str(self.deployment["metadata"]["name"])
+        return str(self.owner["metadata"]["name"])
 
     @property
     def namespace(self) -> str:
-        return str(self.deployment["metadata"]["namespace"])
+        return str(self.owner["metadata"]["namespace"])
 
     @property
     def uid(self) -> str:
-        return str(self.deployment["metadata"]["uid"])
+        return str(self.owner["metadata"]["uid"])
+
+    @property
+    def router_ref(self) -> str | None:
+        """The name of the LLMRouter that serves it; None: it has a router of its own, or is one."""
+        return router_ref(self.owner)
+
+
+def router_ref(owner: Json) -> str | None:
+    """spec.routerRef.name, as it stands there."""
+    name = ((owner.get("spec") or {}).get("routerRef") or {}).get("name")
+    return str(name) if name else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ What it says about preemption is left out, since it is about other pods.
 """
 
 from tokenfleet.api import conditions
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
 from tokenfleet.controller import pods
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources.engine_command import model_claim
-from tokenfleet.controller.scene import ENGINE, Scene, Trouble
+from tokenfleet.controller.scene import ROUTER, Scene, Trouble
 from tokenfleet.planning.accelerators import accelerators
 
 ORDER = (conditions.INSUFFICIENT_GPU, conditions.VOLUME_NOT_READY, conditions.UNSCHEDULABLE)
@@ -24,7 +25,7 @@ def explain(scene: Scene, pod: Json) -> Trouble | None:
     if condition.get("status") != "False":
         return None
     words = (condition.get("message") or condition.get("reason") or "no reason given").partition(" preemption:")[0].rstrip(". ")
-    if scene.role is ENGINE and _is_about_gpus(scene, words):
+    if scene.role is not ROUTER and _is_about_gpus(scene, words):
         return conditions.INSUFFICIENT_GPU, _gpus(scene, words)
     if any(word in words.lower() for word in _VOLUME):
         return conditions.VOLUME_NOT_READY, _volume(scene, words)
@@ -46,7 +47,7 @@ def _is_about_gpus(scene: Scene, words: str) -> bool:
 
 
 def _gpus(scene: Scene, words: str) -> str:
-    parallelism = scene.spec.parallelism.gpus if scene.spec else 1
+    parallelism = scene.spec.parallelism.gpus if isinstance(scene.spec, LLMDeploymentSpec) else 1
     count = f"{parallelism} free GPU{'s' if parallelism > 1 else ''}"
     spare = " To roll out without a spare one, set spec.rollout to maxSurge 0 and maxUnavailable 1." if scene.serves else ""
     return (
@@ -56,7 +57,7 @@ def _gpus(scene: Scene, words: str) -> str:
 
 
 def _volume(scene: Scene, words: str) -> str:
-    source = str((scene.observed.deployment.get("spec") or {}).get("model", {}).get("source", ""))
+    source = str((scene.observed.owner.get("spec") or {}).get("model", {}).get("source", ""))
     claim = model_claim(source)
     return (
         f"The volume of {source} cannot be used: {words}. "
@@ -65,4 +66,4 @@ def _volume(scene: Scene, words: str) -> str:
 
 
 def _class(scene: Scene) -> str:
-    return str((scene.observed.deployment.get("spec") or {}).get("accelerator", ""))
+    return str((scene.observed.owner.get("spec") or {}).get("accelerator", ""))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from tokenfleet import contract
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, parse_spec
+from tokenfleet.api.v1alpha1 import PARSERS, Spec
+from tokenfleet.controller import shared_router
 from tokenfleet.controller.drift import covers, digest, projected, stamped
 from tokenfleet.controller.observed import ChildKey, Json, Observed
 from tokenfleet.controller.resources import build_children
@@ -42,7 +43,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    spec: LLMDeploymentSpec | InvalidSpec
+    spec: Spec | InvalidSpec
     applies: tuple[Apply, ...] = ()
     deletes: tuple[Delete, ...] = ()
     conflicts: tuple[ChildKey, ...] = ()
@@ -70,10 +71,10 @@ class _Standing(Enum):
 
 
 def plan(observed: Observed, settings: ControllerSettings, *, accepted: Mapping[ChildKey, Accepted] | None = None) -> Plan:
-    """What to write for one LLMDeployment. Nothing at all, where its spec cannot be run: what ran before goes on."""
+    """What to write for one owner. Nothing at all, where its spec cannot be run: what ran before goes on."""
     try:
-        spec = parse_spec(observed.name, observed.deployment.get("spec"))
-        wanted = build_children(observed.deployment, spec, settings)
+        spec = PARSERS[observed.kind](observed.name, observed.owner.get("spec"))
+        wanted = build_children(observed.owner, spec, settings)
     except InvalidSpec as error:
         return Plan(spec=error)
     draft = _Draft()
@@ -83,7 +84,10 @@ def plan(observed: Observed, settings: ControllerSettings, *, accepted: Mapping[
     deletes = tuple(
         Delete(kind=kind, name=name, uid=live["metadata"]["uid"])
         for (kind, name), live in observed.children.items()
-        if (kind, name) not in names and _controller_uid(live) == observed.uid and not _is_leaving(live)
+        if (kind, name) not in names
+        and _controller_uid(live) == observed.uid
+        and not _is_leaving(live)
+        and not _serves_on(live, observed)
     )
     return Plan(
         spec=spec,
@@ -117,19 +121,25 @@ def _place(draft: _Draft, observed: Observed, child: Json, accepted: Mapping[Chi
                 draft.applies.append(Apply(child=child, uid=live["metadata"]["uid"]))
 
 
+def _serves_on(live: Json, observed: Observed) -> bool:
+    """A router of its own stays until the LLMRouter that is to serve instead does so."""
+    role = (live["metadata"].get("labels") or {}).get(contract.LABEL_ROLE)
+    return role == contract.ROLE_ROUTER and observed.router_ref is not None and not shared_router.takes_over(observed)
+
+
 def standing(live: Json, observed: Observed) -> _Standing:
     """Whose an object at a child's name is."""
     controller = _controller(live)
     ours = controller.get("uid") == observed.uid if controller else _is_orphan(live, observed)
     if ours:
         return _Standing.LEAVING if _is_leaving(live) else _Standing.OURS
-    # Of an LLMDeployment of the same name that is gone: the garbage collector will come for it.
-    predecessor = controller.get("kind") == contract.KIND and controller.get("name") == observed.name
+    # Of one of the same kind and name that is gone: the garbage collector will come for it.
+    predecessor = controller.get("kind") == observed.kind and controller.get("name") == observed.name
     return _Standing.LEAVING if predecessor else _Standing.THEIRS
 
 
 def belongs(live: Json, observed: Observed) -> bool:
-    """Whether an object is a child of this LLMDeployment."""
+    """Whether an object is a child of this owner."""
     return standing(live, observed) is _Standing.OURS
 
 
@@ -147,10 +157,10 @@ def _is_leaving(live: Json) -> bool:
 
 
 def _is_orphan(live: Json, observed: Observed) -> bool:
-    """Applied by us for an LLMDeployment of this name, and now without any owner."""
+    """Applied by us for an owner of this kind and name, and now without any."""
     metadata = live["metadata"]
     return (
         not metadata.get("ownerReferences")
-        and (metadata.get("labels") or {}).get(contract.LABEL_DEPLOYMENT) == observed.name
+        and (metadata.get("labels") or {}).get(contract.OWNER_LABELS[observed.kind]) == observed.name
         and contract.ANNOTATION_APPLIED_HASH in (metadata.get("annotations") or {})
     )

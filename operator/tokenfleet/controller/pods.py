@@ -1,6 +1,7 @@
 """What a pod's status says, asked by name instead of by path. Reads single pods; what several of them come to is checks.py's.
 
-"Routable" is what a router goes by (router/cluster_objects.py): status.readyReplicas counts exactly the pods that get requests.
+"Routable" is what a router goes by (router/source/cluster_objects.py): status.readyReplicas counts exactly the pods that get
+requests.
 """
 
 from collections.abc import Iterable, Iterator

@@ -21,6 +21,7 @@ from tokenfleet.controller.connection import kopf_login
 from tokenfleet.controller.feed import Feed
 from tokenfleet.controller.health import HealthServer
 from tokenfleet.controller.heartbeat import Heartbeat
+from tokenfleet.controller.kinds import LLM_DEPLOYMENT, LLM_ROUTER
 from tokenfleet.controller.leadership import Leadership, LostLeadership
 from tokenfleet.controller.metrics import Metrics
 from tokenfleet.controller.observed import Json
@@ -59,7 +60,11 @@ class Process:
         )
         self._cluster = Cluster(client, self._reachability, may_write=self._leadership.may_write)
         self._leadership.use(self._cluster)
-        self._metrics = Metrics(queue_depth=lambda: len(self._queue), deployments=lambda: len(self._store.deployments()))
+        self._metrics = Metrics(
+            queue_depth=lambda: len(self._queue),
+            deployments=lambda: self._store.count(LLM_DEPLOYMENT),
+            routers=lambda: self._store.count(LLM_ROUTER),
+        )
         self._resync = Resync(
             self._store, self._queue, self._cluster, namespaces=settings.watch_namespaces, seconds=settings.resync_seconds
         )
@@ -128,7 +133,8 @@ class Process:
     async def _read_everything(self) -> None:
         await self._resync.begin(self._reachability.wait)
         self._synced = True
-        logger.info("Read %d LLMDeployments, %d objects in all.", len(self._store.deployments()), len(self._store))
+        deployments, routers = self._store.count(LLM_DEPLOYMENT), self._store.count(LLM_ROUTER)
+        logger.info("Read %d LLMDeployments and %d LLMRouters, %d objects in all.", deployments, routers, len(self._store))
 
     def _why_ended(self, tasks: list[asyncio.Task[Any]], stopping: asyncio.Task[Any]) -> int:
         if stopping.done():

@@ -1,4 +1,4 @@
-"""One LLMDeployment made so: observe, plan, apply, report. Every trigger runs this, and nothing else writes for it.
+"""One LLMDeployment or LLMRouter made so: observe, plan, apply, report. Every trigger runs this; nothing else writes for it.
 
 Each step begins anew from what is there, so a reconcile may end anywhere, by a kill too, and the next one goes on. Nothing
 after `_observe` reads the API: what the writes answered is what the report is made of.
@@ -18,7 +18,7 @@ from tokenfleet.controller.kinds import Kind
 from tokenfleet.controller.observed import ChildKey, Json, Observed, Outcome, Refusal
 from tokenfleet.controller.plan import Accepted, Apply, Plan, belongs, plan
 from tokenfleet.controller.status import build_status
-from tokenfleet.controller.store import Key, Store
+from tokenfleet.controller.store import Key, Store, place_of
 from tokenfleet.settings import ControllerSettings
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Api(Protocol):
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json | None: ...
     async def apply(self, kind: Kind, body: Json, *, uid: str | None) -> Json: ...
-    async def apply_status(self, deployment: Json, status: Json) -> Json: ...
+    async def apply_status(self, owner: Json, status: Json) -> Json: ...
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None: ...
     async def post_event(self, event: Json) -> None: ...
 
@@ -48,8 +48,10 @@ class Turn:
     wrote: bool = False
     """Whether a child had to be changed."""
     again_after: float | None = None
+    others: tuple[Key, ...] = ()
+    """Whom else this concerns."""
     gone: bool = False
-    """There is no such LLMDeployment any more, or it is being deleted."""
+    """There is no such object any more, or it is being deleted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,23 +83,26 @@ class Reconciler:
         effects = await self._apply(key, observed, todo)
         if effects.stale is not None:
             raise effects.stale
-        settled = await self._report(replace(observed, children=effects.children), todo, effects.outcome)
+        settled, others = await self._report(replace(observed, children=effects.children), todo, effects.outcome)
         unsure = bool(todo.conflicts or todo.awaited or effects.outcome.refusals)
-        return Turn(wrote=effects.wrote, again_after=0.0 if not settled else LOOK_AGAIN_SECONDS if unsure else None)
+        again_after = 0.0 if not settled else LOOK_AGAIN_SECONDS if unsure else None
+        if todo.deletes and observed.router is not None:  # It may be waiting for their names.
+            others = (*others, place_of(observed.router))
+        return Turn(wrote=effects.wrote, again_after=again_after, others=tuple(other for other in others if other != key))
 
     async def _observe(self, key: Key) -> Observed | None:
         """The snapshot, with a direct look at what the watch may not show. None: nothing is to be done for this key."""
         observed = self._store.observe(key)
-        if observed is None or "deletionTimestamp" in observed.deployment["metadata"]:
+        if observed is None or "deletionTimestamp" in observed.owner["metadata"]:
             return None
         if not (doubts := self._doubts.get(key)):
             return observed
         children = dict(observed.children)
         for child in sorted(doubts):
-            live = await self._api.get(kinds.of(child[0]), key[0], child[1])
+            live = await self._api.get(kinds.of(child[0]), observed.namespace, child[1])
             if live is None:
                 children.pop(child, None)
-                self._store.forget((child[0], key[0], child[1]))
+                self._store.forget((child[0], observed.namespace, child[1]))
             else:
                 children[child] = live
             if live is None or belongs(live, observed):
@@ -116,7 +121,7 @@ class Reconciler:
                 self._doubts.setdefault(key, set()).add(each.key)
                 stale = error
             except Refused as error:
-                logger.warning("%s/%s: %s %s was refused: %s", *key, *each.key, error)
+                logger.warning("%s: %s %s was refused: %s", "/".join(key), *each.key, error)
                 refusals.append(Refusal(kind=each.key[0], name=each.key[1], message=str(error)))
             else:
                 self._store.put(live)
@@ -124,6 +129,7 @@ class Reconciler:
                 _remember(accepted, each, live)
         for gone in todo.deletes:
             await self._api.delete(kinds.of(gone.kind), observed.namespace, gone.name, uid=gone.uid)
+            self._store.forget((gone.kind, observed.namespace, gone.name))
             children.pop((gone.kind, gone.name), None)
         if not accepted:
             del self._accepted[key]
@@ -131,22 +137,22 @@ class Reconciler:
         wrote = len(todo.applies) > len(refusals) or bool(todo.deletes)
         return _Effects(outcome=outcome, children=children, wrote=wrote, stale=stale)
 
-    async def _report(self, observed: Observed, todo: Plan, outcome: Outcome) -> bool:
-        """Write the status where it differs. False if the LLMDeployment has changed meanwhile."""
-        now, before = self._now(), observed.deployment.get("status")
+    async def _report(self, observed: Observed, todo: Plan, outcome: Outcome) -> tuple[bool, tuple[Key, ...]]:
+        """Write the status where it differs, and say whom that concerns. False if the owner's spec has changed meanwhile."""
+        now, before = self._now(), observed.owner.get("status")
         status = build_status(observed, todo.spec, outcome, now=now)
         if status == before:
-            return True
-        live = await self._api.apply_status(observed.deployment, status)
-        self._store.put(live)
-        event = announcement(observed.deployment, before=before, after=status, now=now, reporter=self._settings.identity)
+            return True, ()
+        live = await self._api.apply_status(observed.owner, status)
+        concerned = self._store.put(live)
+        event = announcement(observed.owner, before=before, after=status, now=now, reporter=self._settings.identity)
         if event is not None:
             logger.info("%s/%s: %s: %s", observed.namespace, observed.name, event["reason"], event["message"])
             try:
                 await self._api.post_event(event)
             except ClusterError as error:
                 logger.warning("%s/%s: an Event was not posted: %s", observed.namespace, observed.name, error)
-        return bool(live["metadata"]["generation"] == observed.deployment["metadata"]["generation"])
+        return live["metadata"]["generation"] == observed.owner["metadata"]["generation"], concerned
 
 
 def _remember(accepted: dict[ChildKey, Accepted], each: Apply, live: Json) -> None:

@@ -1,7 +1,7 @@
 """Listing everything anew: at the start, now and then, and when the watch may have missed something.
 
 kopf does not tell what vanished while a watch was broken, and any watch may have a bug: what a listing finds is the truth, so
-the store is brought in line with it and every LLMDeployment is reconciled. Nothing is written where nothing differs.
+the store is brought in line with it and everything is reconciled. Nothing is written where nothing differs.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from tokenfleet import contract
 from tokenfleet.controller.cluster import ClusterError
-from tokenfleet.controller.kinds import LLM_DEPLOYMENT, STORED, Kind
+from tokenfleet.controller.kinds import OWNERS, STORED, Kind
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.store import Place, Store, place_of
 from tokenfleet.controller.work_queue import WorkQueue
@@ -26,7 +26,7 @@ FIRST_SECONDS: Final = 60.0
 SOON_SECONDS: Final = 2.0
 """Broken watches come back together: one listing serves them all."""
 SPREAD: Final = 0.2
-"""The share of the period over which the LLMDeployments of a regular resync are spread."""
+"""The share of the period over which the reconciles of a regular resync are spread."""
 
 
 class Listing(Protocol):
@@ -62,15 +62,16 @@ class Resync:
 
     async def begin(self, reachable: Callable[[], Awaitable[None]]) -> None:
         """Fill the store, as long as it takes: whoever works from half of it would make what is there already."""
-        told = False
+        told: list[str] = []
         while True:
             await reachable()
             try:
-                if await self._api.serves(LLM_DEPLOYMENT):
+                missing = [kind.name for kind in OWNERS if not await self._api.serves(kind)]
+                if not missing:
                     return await self.once()
-                if not told:
-                    logger.warning("The API server does not know %s: waiting for the CRD.", contract.KIND)
-                told = True
+                if missing != told:
+                    logger.warning("Not in the API: waiting for the CRD of %s.", " and ".join(missing))
+                told = missing
             except ClusterError as error:
                 logger.warning("Cannot read everything yet, trying on: %s", error)
             await self._sleep(BEGIN_SECONDS)
@@ -96,7 +97,7 @@ class Resync:
                 self.soon()
                 continue
             period = self._seconds
-            for key in self._store.deployments():
+            for key in self._store.owners():
                 self._queue.add_later(key, 0.0 if asked else self._jitter() * SPREAD * self._seconds)
 
     async def _asked_within(self, seconds: float) -> bool:
@@ -108,7 +109,7 @@ class Resync:
         return True
 
     async def _list(self, kind: Kind, namespace: str | None) -> None:
-        selector = "" if kind is LLM_DEPLOYMENT else contract.LABEL_DEPLOYMENT
+        selector = "" if kind in OWNERS else contract.LABEL_ROLE
         found: set[Place] = set()
         version = 0
         async for items, as_of in self._api.pages(kind, namespace, selector=selector):

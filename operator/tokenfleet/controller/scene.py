@@ -1,15 +1,19 @@
-"""One role of an LLMDeployment, engines or routers, as the checks look at it: what is wanted, what is there, what serves."""
+"""One role of an owner, engines or routers, as the checks look at it: what is wanted, what is there, what serves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tokenfleet import contract
 from tokenfleet.api import conditions
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
+from tokenfleet.api.router import Router
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMRouterSpec, Spec
 from tokenfleet.controller import pods
 from tokenfleet.controller.observed import Json, Observed
-from tokenfleet.controller.resources.metadata import engine_name, router_name
+from tokenfleet.controller.resources import disaggregation
+from tokenfleet.controller.resources.disaggregation import DECODE
+from tokenfleet.controller.resources.metadata import engine_name, prefill_name, router_name
+from tokenfleet.controller.resources.router_secrets import secrets_of
 
 Trouble = tuple[str, str]
 """(reason, message): what a check found."""
@@ -37,6 +41,8 @@ ENGINE = Role(
     starting=conditions.LOADING_MODEL,
     unhealthy=conditions.ENGINE_UNHEALTHY,
 )
+PREFILL = replace(ENGINE, label=contract.ROLE_PREFILL, noun="prefill")
+"""Engines that read prompts for the others. `wanted` is 0 where there are to be none."""
 ROUTER = Role(
     label=contract.ROLE_ROUTER,
     container=contract.CONTAINER_ROUTER,
@@ -48,18 +54,21 @@ ROUTER = Role(
 )
 
 
+_CHILD_NAMES = {ENGINE.label: engine_name, PREFILL.label: prefill_name, ROUTER.label: router_name}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """What the checks of one role may look at."""
 
     role: Role
     observed: Observed
-    spec: LLMDeploymentSpec | None
+    spec: Spec | None
     """None: it cannot be run as written, and what ran before goes on."""
 
     @cached_property
     def child_name(self) -> str:
-        return (engine_name if self.role is ENGINE else router_name)(self.observed.name)
+        return _CHILD_NAMES[self.role.label](self.observed.name)
 
     @cached_property
     def workload(self) -> Json | None:
@@ -73,8 +82,8 @@ class Scene:
 
     @cached_property
     def foreign(self) -> bool:
-        """Whether `workload` is someone else's for good, and not of an LLMDeployment of this name that was before."""
-        former = (self._controller.get("kind"), self._controller.get("name")) == (contract.KIND, self.observed.name)
+        """Whether `workload` is someone else's for good, and not of an owner of this kind and name that was before."""
+        former = (self._controller.get("kind"), self._controller.get("name")) == (self.observed.kind, self.observed.name)
         return self.workload is not None and not self.owned and not former
 
     @cached_property
@@ -85,9 +94,24 @@ class Scene:
     @cached_property
     def wanted(self) -> int:
         """Replicas: by the spec, or by what runs where the spec cannot be run."""
-        if self.spec is not None:
-            return self.spec.replicas if self.role is ENGINE else self.spec.router.replicas
+        if isinstance(self.spec, LLMDeploymentSpec) and self.role is not ROUTER:
+            return (DECODE if self.role is ENGINE else disaggregation.PREFILL).replicas(self.spec)
+        if self.router is not None:
+            return self.router.replicas
         return int(((self.workload or {}).get("spec") or {}).get("replicas") or 0)
+
+    @cached_property
+    def router(self) -> Router | None:
+        """What the spec says of the router."""
+        return self.spec.router if isinstance(self.spec, LLMDeploymentSpec) else self.spec
+
+    @cached_property
+    def secrets(self) -> str:
+        """The Secrets that the routers wait for, as the spec names them: `keys (spec.auth.keysSecret)`; "" for none."""
+        if self.role is not ROUTER or self.router is None:
+            return ""
+        prefix = "spec" if isinstance(self.spec, LLMRouterSpec) else "spec.router"
+        return ", ".join(f"{secret.name} ({prefix}.{secret.field})" for secret in secrets_of(self.router))
 
     @cached_property
     def active(self) -> Sequence[Json]:

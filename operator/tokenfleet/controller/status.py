@@ -1,4 +1,4 @@
-"""The status of an LLMDeployment, whole: a pure function of what was seen, what the spec came to, and what the writes came to.
+"""The status of an LLMDeployment or LLMRouter, whole: a pure function of what was seen, and what spec and writes came to.
 
 The same input gives the same status; `now` is only used where a condition changes sides. So a status that is equal to the one
 that stands there already needs no write.
@@ -7,44 +7,75 @@ that stands there already needs no write.
 from tokenfleet import contract
 from tokenfleet.api import conditions
 from tokenfleet.api.conditions import Verdict
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
-from tokenfleet.controller import checks, failures, pods
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMRouterSpec, Spec
+from tokenfleet.controller import checks, failures, pods, shared_router
 from tokenfleet.controller.observed import Json, Observed, Outcome
 from tokenfleet.controller.resources.metadata import selector_text, service_url
 from tokenfleet.controller.wording import sentence
 from tokenfleet.errors import InvalidSpec
 
+_ROLE = {contract.KIND: contract.ROLE_ENGINE, contract.ROUTER_KIND: contract.ROLE_ROUTER}
+"""Whose pods a kind's replicas are."""
+_KIND = {LLMDeploymentSpec: contract.KIND, LLMRouterSpec: contract.ROUTER_KIND}
+_REPLICAS = {contract.KIND: 1, contract.ROUTER_KIND: 2}
 
-def build_status(observed: Observed, spec: LLMDeploymentSpec | InvalidSpec, outcome: Outcome, *, now: str) -> Json:
+
+def build_status(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, *, now: str) -> Json:
     """The status to apply. `observed` is best taken after the writes; `now` is RFC 3339 in UTC, in whole seconds."""
-    valid = spec if isinstance(spec, LLMDeploymentSpec) else None
-    previous = observed.deployment.get("status") or {}
-    engines = [pod for pod in observed.pods if pods.role(pod) == contract.ROLE_ENGINE]
-    routable = sum(pods.is_routable(pod) for pod in engines)
-    url = service_url(observed.name, namespace=observed.namespace)
-    verdicts = {
-        conditions.SPEC_VALID: spec_valid(spec, outcome),
-        conditions.ENGINE_READY: checks.engine_ready(observed, valid),
-        conditions.ROUTER_READY: checks.router_ready(observed, valid),
-    }
-    generation = observed.deployment["metadata"]["generation"]
+    previous, role = observed.owner.get("status") or {}, _ROLE[observed.kind]
+    replicas = [pod for pod in observed.pods if pods.role(pod) == role]
+    routable = sum(pods.is_routable(pod) for pod in replicas)
+    wanted = (observed.owner.get("spec") or {}).get("replicas", _REPLICAS[observed.kind])
+    url = _url(observed)
+    verdicts = _verdicts(observed, spec, outcome)
+    generation = observed.owner["metadata"]["generation"]
     status: Json = {
         "observedGeneration": generation,
-        "replicas": sum(pods.is_active(pod) for pod in engines),
+        "replicas": sum(pods.is_active(pod) for pod in replicas),
         "readyReplicas": routable,
-        "ready": f"{routable}/{(observed.deployment.get('spec') or {}).get('replicas', 1)}",
-        "selector": selector_text(observed.name, role=contract.ROLE_ENGINE),
+        "ready": f"{routable}/{wanted}",
+        "selector": selector_text(observed.name, role=role, kind=observed.kind),
         "url": url,
+        **_particulars(observed, spec, previous),
         "conditions": [
             _condition(kind, verdict, previous, generation=generation, now=now)
             for kind, verdict in {conditions.READY: ready(verdicts, url=url), **verdicts}.items()
         ],
     }
-    failure = failures.last_failure(engines, previous=previous.get("lastFailure"))
-    return status if failure is None else {**status, "lastFailure": failure}
+    return {name: value for name, value in status.items() if value is not None}
 
 
-def spec_valid(spec: LLMDeploymentSpec | InvalidSpec, outcome: Outcome) -> Verdict:
+def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome) -> dict[str, Verdict]:
+    """What Ready is made of, in the order of conditions.PARTS."""
+    valid = None if isinstance(spec, InvalidSpec) else spec
+    verdict = spec_valid(spec, outcome)
+    if verdict.status == "True" and isinstance(spec, LLMRouterSpec):
+        verdict = shared_router.routes(observed, spec) or verdict
+    verdicts = {conditions.SPEC_VALID: verdict, conditions.ROUTER_READY: checks.router_ready(observed, valid)}
+    if observed.kind == contract.KIND:
+        verdicts[conditions.ENGINE_READY] = checks.engine_ready(observed, valid)
+    return {part: verdicts[part] for part in conditions.PARTS if part in verdicts}
+
+
+def _particulars(observed: Observed, spec: Spec | InvalidSpec, previous: Json) -> Json:
+    """What only one kind has."""
+    if observed.kind == contract.KIND:
+        engines = [pod for pod in observed.pods if pods.role(pod) != contract.ROLE_ROUTER]
+        return {"lastFailure": failures.last_failure(engines, previous=previous.get("lastFailure"))}
+    models = shared_router.models(observed, spec) if isinstance(spec, LLMRouterSpec) else previous.get("models")
+    return {"models": models}
+
+
+def _url(observed: Observed) -> str | None:
+    """Where clients send requests; None where the LLMRouter that is to take them is not there."""
+    if observed.router_ref is not None:
+        return shared_router.url(observed)
+    spec = observed.owner.get("spec") or {}
+    router = (spec.get("router") or {}) if observed.kind == contract.KIND else spec
+    return service_url(observed.name, namespace=observed.namespace, tls=bool(router.get("tls")))
+
+
+def spec_valid(spec: Spec | InvalidSpec, outcome: Outcome) -> Verdict:
     """SpecValid: whether the spec can be run, and whether the API server took what we made of it."""
     if isinstance(spec, InvalidSpec):
         return _false(spec.reason, f"{sentence(spec.message)} What ran before goes on.")
@@ -53,7 +84,7 @@ def spec_valid(spec: LLMDeploymentSpec | InvalidSpec, outcome: Outcome) -> Verdi
         return _false(
             conditions.NAME_CONFLICT,
             f"Someone else's objects stand in the way and were left as they are: {names}. "
-            "Remove them, or give the LLMDeployment another name.",
+            f"Remove them, or give the {_KIND[type(spec)]} another name.",
         )
     if outcome.refusals:
         words = "; ".join(f"{refusal.kind} {refusal.name}: {refusal.message}" for refusal in outcome.refusals)
@@ -64,9 +95,9 @@ def spec_valid(spec: LLMDeploymentSpec | InvalidSpec, outcome: Outcome) -> Verdi
     return Verdict(status="True", reason=conditions.AS_EXPECTED, message="The spec can be run.")
 
 
-def ready(verdicts: dict[str, Verdict], *, url: str) -> Verdict:
+def ready(verdicts: dict[str, Verdict], *, url: str | None) -> Verdict:
     """Ready: True exactly when all parts are; its reason and words are the first part's that has something to tell."""
-    parts = [verdicts[kind] for kind in conditions.PARTS]
+    parts = list(verdicts.values())
     if (failed := next((part for part in parts if part.status != "True"), None)) is not None:
         return failed
     telling = next((part for part in parts if part.reason != conditions.AS_EXPECTED), None)

@@ -1,8 +1,9 @@
-"""What the API server last told about every LLMDeployment, its children and its pods: `observe` makes one snapshot of it.
+"""What the API server last told about every LLMDeployment and LLMRouter, their children and pods: `observe` makes one snapshot.
 
 Watch events, listings and the answers to our own writes all come in by `put`, so that a reconcile sees what the one before
 it wrote, and the watch's echo of it changes nothing. Bodies are kept as compact JSON without managedFields: a third of the
-memory that parsed ones take, and no one can change them by accident. This module never reads the API.
+memory that parsed ones take, and no one can change them by accident. A change of an LLMRouter concerns the LLMDeployments that
+name it, and the other way round. This module never reads the API.
 
 Resource versions are compared as numbers, which Kubernetes guarantees since 1.35 and etcd always had.
 """
@@ -14,14 +15,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tokenfleet import contract
-from tokenfleet.controller.kinds import LLM_DEPLOYMENT, POD
-from tokenfleet.controller.observed import Json, Observed
-
-Key = tuple[str, str]
-"""(namespace, name) of an LLMDeployment."""
+from tokenfleet.controller.kinds import LLM_DEPLOYMENT, LLM_ROUTER, OWNERS, POD, Kind
+from tokenfleet.controller.observed import Json, Observed, router_ref
 
 Place = tuple[str, str, str]
 """(kind, namespace, name) of any object."""
+
+Key = Place
+"""Of an LLMDeployment or LLMRouter."""
+
+_OWNERS = frozenset(kind.name for kind in OWNERS)
 
 _BURIED = 4096
 """How many removed objects are remembered, so that an answer that arrives after the removal does not bring them back."""
@@ -33,6 +36,8 @@ class _Entry:
     uid: str
     version: int
     body: bytes
+    router: Key | None = None
+    """Of an LLMDeployment: the LLMRouter that it names."""
     listed: bool = False
     """Whether the watch has listed it: a second time means that the watch began anew."""
 
@@ -43,12 +48,20 @@ def place_of(body: Json) -> Place:
 
 
 def key_of(body: Json) -> Key | None:
-    """The LLMDeployment that an object is or, by its label, belongs to."""
-    metadata = body["metadata"]
-    if body["kind"] == LLM_DEPLOYMENT.name:
-        return sys.intern(metadata["namespace"]), sys.intern(metadata["name"])
-    owner = (metadata.get("labels") or {}).get(contract.LABEL_DEPLOYMENT)
-    return (sys.intern(metadata["namespace"]), sys.intern(owner)) if owner else None
+    """The LLMDeployment or LLMRouter that an object is or, by its label, belongs to."""
+    if body["kind"] in _OWNERS:
+        return place_of(body)
+    labels, namespace = body["metadata"].get("labels") or {}, sys.intern(body["metadata"]["namespace"])
+    for kind, label in contract.OWNER_LABELS.items():
+        if owner := labels.get(label):
+            return kind, namespace, sys.intern(owner)
+    return None
+
+
+def _router_of(body: Json) -> Key | None:
+    """The LLMRouter that an LLMDeployment names."""
+    name = router_ref(body) if body["kind"] == LLM_DEPLOYMENT.name else None
+    return (LLM_ROUTER.name, sys.intern(body["metadata"]["namespace"]), sys.intern(name)) if name else None
 
 
 def version_of(body: Json) -> int:
@@ -60,7 +73,9 @@ class Store:
 
     def __init__(self) -> None:
         self._entries: dict[Place, _Entry] = {}
-        self._members: dict[Key, dict[Place, None]] = {}
+        self._belongings: dict[Key, dict[Place, None]] = {}
+        self._named_by: dict[Key, dict[Key, None]] = {}
+        """The LLMDeployments that name an LLMRouter, whether that is there or not."""
         self._buried: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
@@ -69,9 +84,12 @@ class Store:
     def __contains__(self, place: Place) -> bool:
         return place in self._entries
 
-    def deployments(self) -> list[Key]:
-        """Every LLMDeployment that there is."""
-        return [entry.key for (kind, _, _), entry in self._entries.items() if kind == LLM_DEPLOYMENT.name]
+    def owners(self) -> list[Key]:
+        """Every LLMDeployment and LLMRouter that there is."""
+        return [place for place in self._entries if place[0] in _OWNERS]
+
+    def count(self, kind: Kind) -> int:
+        return sum(place[0] == kind.name for place in self._entries)
 
     def put(self, body: Json) -> tuple[Key, ...]:
         """Take in an object as it is now; returns whom that concerns: nobody, where it is old news."""
@@ -81,11 +99,15 @@ class Store:
             return ()
         if key is None:
             return self._drop(place)
-        concerned = self._drop(place) if old is not None and old.key != key else ()
+        router = _router_of(body)
+        moved = old is not None and (old.key, old.router) != (key, router)
+        before = self._drop(place) if moved else ()
         listed = old is not None and old.uid == uid and old.listed
-        self._entries[place] = _Entry(key, uid, version, _encode(body), listed)
-        self._members.setdefault(key, {})[place] = None
-        return (key, *concerned)
+        self._entries[place] = _Entry(key, uid, version, _encode(body), router, listed)
+        self._belongings.setdefault(key, {})[place] = None
+        if router is not None:
+            self._named_by.setdefault(router, {})[place] = None
+        return tuple(dict.fromkeys((*self._concerned(place, key, router), *before)))
 
     def remove(self, body: Json) -> tuple[Key, ...]:
         """An object is gone, or has lost our label; returns whom that concerns."""
@@ -124,22 +146,34 @@ class Store:
         return tuple(key for place in gone for key in self.forget(place))
 
     def observe(self, key: Key) -> Observed | None:
-        """A snapshot of the LLMDeployment `key`; None where there is none."""
-        deployment = self._entries.get((LLM_DEPLOYMENT.name, *key))
-        if deployment is None:
+        """A snapshot of the LLMDeployment or LLMRouter `key`; None where there is none."""
+        owner = self._entries.get(key)
+        if owner is None:
             return None
         children = {}
         pods = []
-        for kind, name, entry in self._members_of(key):
+        for kind, name, entry in self._belongings_of(key):
             if kind == POD.name:
                 pods.append(json.loads(entry.body))
-            elif kind != LLM_DEPLOYMENT.name:
+            elif kind not in _OWNERS:
                 children[kind, name] = json.loads(entry.body)
-        return Observed(deployment=json.loads(deployment.body), children=children, pods=tuple(pods))
+        router = self._entries.get(owner.router) if owner.router else None
+        return Observed(
+            owner=json.loads(owner.body),
+            children=children,
+            pods=tuple(pods),
+            router=json.loads(router.body) if router else None,
+            members=tuple(json.loads(self._entries[place].body) for place in sorted(self._named_by.get(key, ()))),
+        )
 
-    def _members_of(self, key: Key) -> Iterator[tuple[str, str, _Entry]]:
-        for place in self._members.get(key, ()):
+    def _belongings_of(self, key: Key) -> Iterator[tuple[str, str, _Entry]]:
+        for place in self._belongings.get(key, ()):
             yield place[0], place[2], self._entries[place]
+
+    def _concerned(self, place: Place, key: Key, router: Key | None) -> tuple[Key, ...]:
+        """Whom a change of the object at `place` concerns: its owner, and whoever shares a router with it."""
+        others = (router,) if router is not None else self._named_by.get(place, ())
+        return (key, *others)
 
     def _bury(self, uid: str, version: int) -> None:
         self._buried[uid] = max(version, self._buried.pop(uid, 0))
@@ -150,11 +184,16 @@ class Store:
         entry = self._entries.pop(place, None)
         if entry is None:
             return ()
-        members = self._members[entry.key]
-        del members[place]
-        if not members:
-            del self._members[entry.key]
-        return (entry.key,)
+        _discard(self._belongings, entry.key, place)
+        if entry.router is not None:
+            _discard(self._named_by, entry.router, place)
+        return self._concerned(place, entry.key, entry.router)
+
+
+def _discard(groups: dict[Key, dict[Place, None]], key: Key, place: Place) -> None:
+    del groups[key][place]
+    if not groups[key]:
+        del groups[key]
 
 
 def _encode(body: Json) -> bytes:

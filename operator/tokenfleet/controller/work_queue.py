@@ -1,4 +1,4 @@
-"""Which LLMDeployments are to be reconciled: each at most once in line, and never by two workers at a time.
+"""Which LLMDeployments and LLMRouters are to be reconciled: each at most once in line, and never by two workers at a time.
 
 What comes in while a key is being worked on puts it in line once more afterwards, so the last change is always seen. A key
 that failed comes back by itself, after a wait that doubles with each failure; one that writes again and again without ever
@@ -98,7 +98,7 @@ class WorkQueue:
         self._return(key)
 
     def forget(self, key: Key) -> None:
-        """The LLMDeployment is gone: no timer of its needs to go off."""
+        """It is gone: no timer of its needs to go off."""
         if (timer := self._timers.pop(key, None)) is not None:
             timer.cancel()
         self._failures.pop(key, None)

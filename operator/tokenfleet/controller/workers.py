@@ -1,4 +1,4 @@
-"""Those who take LLMDeployments from the queue and reconcile them, a fixed number at a time.
+"""Those who take LLMDeployments and LLMRouters from the queue and reconcile them, a fixed number at a time.
 
 A worker never dies of a reconcile: what the API answered brings the key back later, and a fault of ours too, with its
 traceback in the log.
@@ -72,6 +72,8 @@ class Workers:
         else:
             self._metrics.count("done")
             self._queue.done(key, wrote=turn.wrote, again_after=turn.again_after)
+            for other in turn.others:
+                self._queue.add(other)
             if turn.gone:
                 self._queue.forget(key)
 

@@ -1,40 +1,65 @@
-"""The children of an LLMDeployment, as the controller wants them: pure functions of (LLMDeployment, spec, settings).
+"""The children of an LLMDeployment or LLMRouter, as the controller wants them: pure functions of (owner, spec, settings).
 
 Every child is complete for a server-side apply and in the API server's own form (quantities, numbers), since what is wanted
 is compared with what is there. A field that we set to an empty value (false, 0, "", {}) may be absent from what is there.
 """
 
-from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
+from tokenfleet.api.router import Router
+from tokenfleet.api.v1alpha1 import Drain, LLMDeploymentSpec, LLMRouterSpec, Spec
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.resources.disruption_budgets import build_engine_disruption_budget, build_router_disruption_budget
+from tokenfleet.controller.resources.disaggregation import PREFILL
+from tokenfleet.controller.resources.disruption_budgets import (
+    build_engine_disruption_budget,
+    build_prefill_disruption_budget,
+    build_router_disruption_budget,
+)
 from tokenfleet.controller.resources.engine import build_engine_deployment
-from tokenfleet.controller.resources.network_policy import build_engine_network_policy
+from tokenfleet.controller.resources.network_policy import build_engine_network_policy, build_prefill_network_policy
 from tokenfleet.controller.resources.router import build_router_deployment
 from tokenfleet.controller.resources.router_access import (
     build_router_role,
     build_router_role_binding,
     build_router_service_account,
 )
-from tokenfleet.controller.resources.services import build_engine_service, build_router_service
+from tokenfleet.controller.resources.services import build_engine_service, build_prefill_service, build_router_service
 from tokenfleet.settings import ControllerSettings
 
 
-def build_children(deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings) -> list[Json]:
+def build_children(owner: Json, spec: Spec, settings: ControllerSettings) -> list[Json]:
     """All children, in the order in which to apply them: what guards and identifies pods comes before the pods.
 
     Raises InvalidSpec where the spec cannot be run although the API server took it.
     """
+    if isinstance(spec, LLMRouterSpec):
+        return _router(owner, spec, spec.drain, settings)
+    own = [] if spec.router_ref else _router(owner, spec.router, spec.drain, settings)
+    return [*_engine(owner, spec, settings), *own]
+
+
+def _engine(deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings) -> list[Json]:
+    prefill = [] if spec.disaggregation is None else [
+        build_prefill_network_policy(deployment, spec),
+        build_prefill_disruption_budget(deployment),
+        build_prefill_service(deployment),
+        build_engine_deployment(deployment, spec, settings, PREFILL),
+    ]  # fmt: skip
     return [
-        build_engine_network_policy(deployment),
+        build_engine_network_policy(deployment, spec),
         build_engine_disruption_budget(deployment),
         build_engine_service(deployment),
         build_engine_deployment(deployment, spec, settings),
-        build_router_service_account(deployment),
-        build_router_role(deployment),
-        build_router_role_binding(deployment),
-        build_router_disruption_budget(deployment),
-        build_router_deployment(deployment, spec, settings),
-        build_router_service(deployment),
+        *prefill,
+    ]
+
+
+def _router(owner: Json, router: Router, drain: Drain, settings: ControllerSettings) -> list[Json]:
+    return [
+        build_router_service_account(owner),
+        build_router_role(owner),
+        build_router_role_binding(owner),
+        build_router_disruption_budget(owner),
+        build_router_deployment(owner, router, settings, drain_seconds=drain.timeout_seconds),
+        build_router_service(owner, router),
     ]
 
 

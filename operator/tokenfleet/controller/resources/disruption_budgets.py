@@ -5,25 +5,35 @@ maxUnavailable rather than minAvailable: with one replica, minAvailable 1 would 
 
 from tokenfleet import contract
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.resources.metadata import child_metadata, engine_name, router_name, selector_labels
+from tokenfleet.controller.resources.metadata import (
+    child_metadata,
+    engine_name,
+    prefill_name,
+    router_name,
+    selector_labels,
+)
 
 
 def build_engine_disruption_budget(deployment: Json) -> Json:
     return _budget(deployment, child=engine_name(deployment["metadata"]["name"]), role=contract.ROLE_ENGINE)
 
 
-def build_router_disruption_budget(deployment: Json) -> Json:
-    return _budget(deployment, child=router_name(deployment["metadata"]["name"]), role=contract.ROLE_ROUTER)
+def build_prefill_disruption_budget(deployment: Json) -> Json:
+    return _budget(deployment, child=prefill_name(deployment["metadata"]["name"]), role=contract.ROLE_PREFILL)
 
 
-def _budget(deployment: Json, *, child: str, role: str) -> Json:
+def build_router_disruption_budget(owner: Json) -> Json:
+    return _budget(owner, child=router_name(owner["metadata"]["name"]), role=contract.ROLE_ROUTER)
+
+
+def _budget(owner: Json, *, child: str, role: str) -> Json:
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
-        "metadata": child_metadata(deployment, name=child, role=role),
+        "metadata": child_metadata(owner, name=child, role=role),
         "spec": {
             "maxUnavailable": 1,
-            "selector": {"matchLabels": selector_labels(deployment["metadata"]["name"], role=role)},
+            "selector": {"matchLabels": selector_labels(owner["metadata"]["name"], role=role, kind=owner["kind"])},
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
         },
     }

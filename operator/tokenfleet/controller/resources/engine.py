@@ -1,4 +1,4 @@
-"""The engines' Deployment: vLLM pods that say goodbye properly.
+"""The engines' Deployment, or two of them where prompts have pods of their own: vLLM pods that say goodbye properly.
 
 The pod template depends on the LLMDeployment and the engine's image, and on nothing else of the operator, so that an upgrade
 of the operator alone rolls no engine. Environment and caches are the image's own affair; the pod gives it /tmp and
@@ -9,8 +9,9 @@ from tokenfleet import contract
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources import security, spread
+from tokenfleet.controller.resources.disaggregation import DECODE, Part, transfer_environment, transfer_ports
 from tokenfleet.controller.resources.engine_command import engine_arguments, model_claim
-from tokenfleet.controller.resources.metadata import child_metadata, engine_name, labels, selector_labels
+from tokenfleet.controller.resources.metadata import child_metadata, labels, selector_labels
 from tokenfleet.controller.resources.quantities import canonical_quantity
 from tokenfleet.controller.resources.template import merge_pod_template
 from tokenfleet.planning.accelerators import PRODUCT_LABEL, Accelerator, find_accelerator
@@ -24,12 +25,14 @@ _MIN_READY_SECONDS = 2
 """A rollout goes on only when the routers have had this long to notice a new replica."""
 
 
-def build_engine_deployment(deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings) -> Json:
-    """Raises InvalidSpec where the accelerator's class is unknown or podTemplate does not fit."""
+def build_engine_deployment(
+    deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings, part: Part = DECODE
+) -> Json:
+    """Of one part of the engines. Raises InvalidSpec where the accelerator's class is unknown or podTemplate does not fit."""
     name = deployment["metadata"]["name"]
     user = spec.pod_template
     template = merge_pod_template(
-        _pod_template(name, spec, settings, find_accelerator(spec.accelerator)),
+        _pod_template(name, spec, settings, part),
         metadata={"labels": user.metadata.labels, "annotations": user.metadata.annotations},
         spec=user.spec,
     )
@@ -37,30 +40,31 @@ def build_engine_deployment(deployment: Json, spec: LLMDeploymentSpec, settings:
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": child_metadata(deployment, name=engine_name(name), role=contract.ROLE_ENGINE),
+        "metadata": child_metadata(deployment, name=part.child(name), role=part.role),
         "spec": {
-            "replicas": spec.replicas,
+            "replicas": part.replicas(spec),
             "minReadySeconds": _MIN_READY_SECONDS,
             "progressDeadlineSeconds": STARTUP_SECONDS + _IMAGE_PULL_SECONDS,
             "revisionHistoryLimit": 2,
-            "selector": {"matchLabels": selector_labels(name, role=contract.ROLE_ENGINE)},
+            "selector": {"matchLabels": selector_labels(name, role=part.role)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": rollout},
             "template": template,
         },
     }
 
 
-def _pod_template(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator) -> Json:
+def _pod_template(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, part: Part) -> Json:
+    accelerator = find_accelerator(spec.accelerator)
     return {
-        "metadata": {"labels": labels(name, role=contract.ROLE_ENGINE)},
+        "metadata": {"labels": labels(name, role=part.role)},
         "spec": {
             **_placement(accelerator),
             "automountServiceAccountToken": False,
-            "containers": [_container(name, spec, settings, accelerator)],
+            "containers": [_container(name, spec, settings, accelerator, part)],
             "enableServiceLinks": False,
             "securityContext": security.pod_security(),
             "terminationGracePeriodSeconds": contract.termination_grace_seconds(drain_seconds=spec.drain.timeout_seconds),
-            "topologySpreadConstraints": spread.over_nodes(name, role=contract.ROLE_ENGINE),
+            "topologySpreadConstraints": spread.over_nodes(selector_labels(name, role=part.role)),
             "volumes": [
                 {"name": "model", "persistentVolumeClaim": {"claimName": model_claim(spec.model.source)}},
                 {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shared_memory(spec, accelerator)}},
@@ -70,14 +74,15 @@ def _pod_template(name: str, spec: LLMDeploymentSpec, settings: ControllerSettin
     }
 
 
-def _container(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator) -> Json:
+def _container(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator, part: Part) -> Json:
     return {
         "name": contract.CONTAINER_ENGINE,
         "image": settings.engine_image if accelerator.resource else settings.engine_cpu_image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["tokenfleet-engine"],
-        "args": engine_arguments(name, spec, accelerator),
-        "ports": [{"name": "http", "containerPort": contract.ENGINE_PORT, "protocol": "TCP"}],
+        "args": engine_arguments(name, spec, accelerator, part),
+        **transfer_environment(spec),
+        "ports": [{"name": "http", "containerPort": contract.ENGINE_PORT, "protocol": "TCP"}, *transfer_ports(spec)],
         **_probes(),
         "lifecycle": {
             "preStop": {"exec": {"command": ["tokenfleet-engine", "drain", "--timeout", str(spec.drain.timeout_seconds)]}}

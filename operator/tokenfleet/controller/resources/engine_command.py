@@ -6,6 +6,7 @@ last, so that they win.
 
 from tokenfleet import contract
 from tokenfleet.api.v1alpha1 import Engine, LLMDeploymentSpec, Parallelism
+from tokenfleet.controller.resources.disaggregation import DECODE, Part, transfer_flags
 from tokenfleet.planning.accelerators import Accelerator
 
 _SCHEME = "pvc://"
@@ -24,7 +25,7 @@ def model_path(source: str) -> str:
     return f"{contract.MODEL_MOUNT_PATH}/{path}" if path else contract.MODEL_MOUNT_PATH
 
 
-def engine_arguments(name: str, spec: LLMDeploymentSpec, accelerator: Accelerator) -> list[str]:
+def engine_arguments(name: str, spec: LLMDeploymentSpec, accelerator: Accelerator, part: Part = DECODE) -> list[str]:
     """Arguments of `tokenfleet-engine`: its own, then `--` and vLLM's."""
     return [
         "serve",
@@ -40,6 +41,7 @@ def engine_arguments(name: str, spec: LLMDeploymentSpec, accelerator: Accelerato
         *_memory_flags(spec.engine, accelerator),
         *_engine_flags(spec.engine),
         *_parallel_flags(spec.parallelism),
+        *transfer_flags(spec, part),
         *spec.engine.extra_args,
     ]
 

@@ -1,4 +1,4 @@
-"""Names, labels and owners: what makes an object a child of an LLMDeployment, and lets one find it again."""
+"""Names, labels and owners: what makes an object a child of an LLMDeployment or LLMRouter, and lets one find it again."""
 
 from tokenfleet import contract
 from tokenfleet.controller.observed import Json
@@ -9,44 +9,49 @@ def engine_name(name: str) -> str:
     return f"{name}-{contract.ROLE_ENGINE}"
 
 
+def prefill_name(name: str) -> str:
+    """The name of the children of the LLMDeployment `name` that only read prompts."""
+    return f"{name}-{contract.ROLE_PREFILL}"
+
+
 def router_name(name: str) -> str:
-    """The name of the router's children, but for the Service that clients use, which is called like the LLMDeployment."""
+    """The name of the router's children, but for the Service that clients use, which is called like the owner itself."""
     return f"{name}-{contract.ROLE_ROUTER}"
 
 
-def selector_labels(name: str, *, role: str) -> dict[str, str]:
+def selector_labels(name: str, *, role: str, kind: str = contract.KIND) -> dict[str, str]:
     """The labels that choose the pods of one role; a Deployment's selector cannot change, so neither can these."""
-    return {contract.LABEL_DEPLOYMENT: name, contract.LABEL_ROLE: role}
+    return {contract.OWNER_LABELS[kind]: name, contract.LABEL_ROLE: role}
 
 
-def selector_text(name: str, *, role: str) -> str:
+def selector_text(name: str, *, role: str, kind: str = contract.KIND) -> str:
     """The same as one string, as `kubectl -l` and /scale take it."""
-    return ",".join(f"{key}={value}" for key, value in selector_labels(name, role=role).items())
+    return ",".join(f"{key}={value}" for key, value in selector_labels(name, role=role, kind=kind).items())
 
 
-def labels(name: str, *, role: str) -> dict[str, str]:
+def labels(name: str, *, role: str, kind: str = contract.KIND) -> dict[str, str]:
     """The labels of every child and pod."""
-    return {contract.LABEL_MANAGED_BY: contract.MANAGED_BY, **selector_labels(name, role=role)}
+    return {contract.LABEL_MANAGED_BY: contract.MANAGED_BY, **selector_labels(name, role=role, kind=kind)}
 
 
-def service_url(name: str, *, namespace: str) -> str:
+def service_url(name: str, *, namespace: str, tls: bool) -> str:
     """Base URL of the OpenAI-compatible API, inside of the cluster."""
-    return f"http://{name}.{namespace}.svc/v1"
+    return f"{'https' if tls else 'http'}://{name}.{namespace}.svc/v1"
 
 
-def child_metadata(deployment: Json, *, name: str, role: str) -> Json:
+def child_metadata(owner: Json, *, name: str, role: str) -> Json:
     """metadata of the child `name`: in its owner's namespace, and deleted with it."""
-    owner = deployment["metadata"]
+    metadata = owner["metadata"]
     return {
         "name": name,
-        "namespace": owner["namespace"],
-        "labels": labels(owner["name"], role=role),
+        "namespace": metadata["namespace"],
+        "labels": labels(metadata["name"], role=role, kind=owner["kind"]),
         "ownerReferences": [
             {
                 "apiVersion": contract.API_VERSION,
-                "kind": contract.KIND,
-                "name": owner["name"],
-                "uid": owner["uid"],
+                "kind": owner["kind"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
                 "controller": True,
                 "blockOwnerDeletion": True,
             }

@@ -1,6 +1,6 @@
 """Pod Security "restricted", plus a read-only root: the same for engines and routers.
 
-No fsGroup: the kubelet would change the owner of every file of the model's volume, which is the user's.
+No fsGroup here: the kubelet would change the owner of every file of the model's volume, which is the user's.
 """
 
 from tokenfleet.controller.observed import Json
