@@ -11,14 +11,18 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from tokenfleet.router.admin import Admin
-from tokenfleet.router.catalog import Catalog, Model
-from tokenfleet.router.limits import Limits
-from tokenfleet.router.replicas import Replicas, Sighting, State
-from tokenfleet.router.server import Server
+from tokenfleet.router.balancing.replicas import Replicas, Sighting, State
+from tokenfleet.router.models import Pool
+from tokenfleet.router.reporting.admin import Admin
 from tokenfleet.router.shared import Shared
+from tokenfleet.router.terms import QueueTerms, Terms
+from tokenfleet.router.wire.limits import Limits
+from tokenfleet.router.wire.server import Server
+from tokenfleet.router.wire.tls import Certificates
 
 MODEL = "llama"
+NO_QUEUE = Terms(queue=QueueTerms(max_depth=0))
+"""So that a request with no place is refused at once, and says why."""
 EVENT = b'data: {"choices":[{"delta":{"content":"token"}}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 _PATIENCE_SECONDS = 10.0
@@ -183,17 +187,21 @@ class Router:
 
 
 @contextlib.asynccontextmanager
-async def router(*sightings: Sighting, limits: Limits | None = None) -> AsyncIterator[Router]:
-    catalog, replicas = Catalog(), Replicas()
-    replicas.observe(sightings)
-    catalog.replace([Model(MODEL, 1_700_000_000, replicas)])
-    catalog.synced = True
+async def router(
+    *sightings: Sighting, limits: Limits | None = None, terms: Terms = NO_QUEUE, certificates: Certificates | None = None
+) -> AsyncIterator[Router]:
     made: list[Router] = []
-    shared = Shared.new(limits or Limits(), catalog, clock=lambda: made[0].now if made else 0.0)
+    shared = Shared.new(limits or Limits(), clock=lambda: made[0].now if made else 0.0)
+    replicas = Replicas(clock=lambda: made[0].now if made else 0.0)
+    replicas.observe(sightings)
+    model = shared.catalog.model(MODEL)
+    model.update(terms, [Pool(MODEL, replicas, served_name=MODEL)], created=1_700_000_000)
+    shared.catalog.replace([model])
+    shared.catalog.synced = True
     server, admin = Server(shared), Admin(shared)
     one = Router(shared, server, replicas)
     made.append(one)
-    one.port = await server.start("127.0.0.1", 0)
+    one.port = await server.start("127.0.0.1", 0, certificates)
     one.admin = await admin.start("127.0.0.1", 0)
     try:
         yield one
@@ -204,10 +212,14 @@ async def router(*sightings: Sighting, limits: Limits | None = None) -> AsyncIte
 
 
 @contextlib.asynccontextmanager
-async def fleet(*scripts: Script, limits: Limits | None = None) -> AsyncIterator[tuple[Router, list[Engine]]]:
+async def fleet(
+    *scripts: Script, limits: Limits | None = None, terms: Terms = NO_QUEUE, certificates: Certificates | None = None
+) -> AsyncIterator[tuple[Router, list[Engine]]]:
     """A router in front of one engine a script."""
-    async with engines(*scripts) as made, router(*(one.sighting() for one in made), limits=limits) as front:
-        yield front, made
+    async with engines(*scripts) as made:
+        sightings = (one.sighting() for one in made)
+        async with router(*sightings, limits=limits, terms=terms, certificates=certificates) as front:
+            yield front, made
 
 
 @dataclass

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.router.harness import MODEL, Call, Client, Router, answer, chunk, fleet, get, post, until
-from tokenfleet.router.limits import Limits
+from tokenfleet.router.wire.limits import Limits
 
 
 @pytest.mark.parametrize("goodbye", ["reset", "close", "half-close"])

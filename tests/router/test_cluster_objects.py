@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tokenfleet.router.cluster_objects import Deployment, Pod, created, served_name, sighting
-from tokenfleet.router.replicas import State
+from tokenfleet.router.balancing.replicas import State
+from tokenfleet.router.source.cluster_objects import Deployment, Pod, created, served_name, sighting
 
 READY = {"type": "Ready", "status": "True"}
 

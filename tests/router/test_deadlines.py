@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from tokenfleet.router.deadlines import NEVER, Deadlines
-from tokenfleet.router.logs import Logfmt, Sparingly
+from tokenfleet.router.reporting.logs import Logfmt, Sparingly
+from tokenfleet.router.wire.deadlines import NEVER, TURN_SECONDS, Deadlines
 
 
 class Waiter:
@@ -31,13 +31,24 @@ def test_what_is_due_expires_once_and_the_rest_waits() -> None:
     for one in (broken, due, later, gone):
         wheel.add(one)
     wheel.discard(gone)
+    now[0] = 105.0
     wheel.sweep()
     assert (due.expired, later.expired) == (0, 0)
-    now[0] = 105.0
+    now[0] += TURN_SECONDS
     wheel.sweep()
     wheel.sweep()
     assert (due.expired, later.expired, broken.expired, gone.expired) == (1, 0, 1, 0)
     assert wheel.waiting == 2
+
+
+def test_a_deadline_is_up_to_two_turns_late_and_never_early() -> None:
+    now = [0.0]
+    wheel = Deadlines(lambda: now[0])
+    for set_at in (0.0, 0.1, TURN_SECONDS):  # At a turn, between two, and where the next one is due and has not come.
+        now[0] = 0.0
+        wheel.sweep()
+        now[0] = set_at
+        assert set_at + 5 <= wheel.after(5) <= set_at + 5 + TURN_SECONDS
 
 
 def test_a_line_that_repeats_is_told_once_an_interval_with_a_count(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.router.harness import chunk
-from tokenfleet.router.framing import ChunkedBody, FramingError, LengthBody
+from tokenfleet.router.wire.framing import ChunkedBody, FramingError, LengthBody
 
 _CUTS = st.lists(st.integers(1, 9), min_size=1, max_size=8)
 

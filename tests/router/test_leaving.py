@@ -164,7 +164,7 @@ async def test_a_second_sigterm_ends_it_at_once() -> None:
     ],
 )
 def test_settings_that_cannot_be_used_are_told_and_exit_2(
-    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    environment: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     base = {
         "TOKENFLEET_ROUTER_STATIC_REPLICAS": "127.0.0.1:1",
@@ -181,7 +181,7 @@ def test_settings_that_cannot_be_used_are_told_and_exit_2(
             main()
     finally:
         logging.root.handlers[:] = handlers
-    told = capsys.readouterr().err
+    told = capfd.readouterr().err
     assert caught.value.code == 2
     assert message in told
     assert "Traceback" not in told

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from tests.router.harness import MODEL, answer, chunk, fleet, get, post, router, until
-from tokenfleet.router.limits import Limits
-from tokenfleet.router.replicas import Sighting, State
+from tokenfleet.router.balancing.replicas import Sighting, State
+from tokenfleet.router.wire.limits import Limits
 
 _BODY = msgspec.json.encode({"model": MODEL})
 _LINE = b"POST /v1/completions HTTP/1.1\r\n"

@@ -7,6 +7,8 @@ import msgspec
 import pytest
 
 from tests.router.harness import DONE, EVENT, MODEL, Call, answer, chunk, fleet, get, post, router, until
+from tokenfleet.router.balancing.replicas import Sighting, State
+from tokenfleet.router.wire.limits import Limits
 
 
 async def test_an_answer_comes_back_whole_and_its_lease_ends() -> None:
@@ -78,13 +80,19 @@ async def test_an_engines_own_error_passes_as_it_is() -> None:
         assert sum(len(engine.calls) for engine in made) == 1
 
 
-async def test_a_503_that_is_not_about_draining_is_the_clients() -> None:
-    async def overloaded(call: Call) -> None:
-        call.json({}, status=503, headers="Retry-After: 7\r\n")
+async def overloaded(call: Call) -> None:
+    call.json({}, status=503, headers="Retry-After: 7\r\n")
 
+
+async def test_what_one_engine_has_no_place_for_another_gets() -> None:
     async with fleet(overloaded, answer) as (front, _):
-        replies = [await front.ask(post()) for _ in range(2)]
-        assert sorted(reply.status for reply in replies) == [200, 503]
+        assert [(await front.ask(post())).status for _ in range(2)] == [200, 200]
+
+
+async def test_an_engines_503_passes_as_it_is_where_there_is_no_other() -> None:
+    async with fleet(overloaded) as (front, _):
+        reply = await front.ask(post())
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "7")
 
 
 async def test_a_connection_serves_one_request_after_another_and_so_does_the_one_upstream() -> None:
@@ -207,6 +215,63 @@ async def test_requests_share_replicas_evenly() -> None:
         for _ in range(30):
             assert (await front.ask(post())).status == 200
         assert [len(engine.calls) for engine in made] == [10, 10, 10]
+
+
+async def test_a_replica_may_think_longer_about_its_first_byte_than_between_two() -> None:
+    go = asyncio.Event()
+
+    async def thinks(call: Call) -> None:
+        call.begin_stream()
+        await go.wait()
+        call.event()
+        await call.gone()
+
+    limits = Limits(first_byte_seconds=100, silence_seconds=10)
+    async with fleet(thinks, limits=limits) as (front, _), await front.connect() as client:
+        client.write(post(stream=True))
+        await until(lambda: front.in_flight)
+        front.advance(99)
+        assert front.in_flight == 1
+        go.set()
+        await client.head()
+        assert await client.reader.readexactly(len(chunk(EVENT))) == chunk(EVENT)
+        front.advance(9)
+        assert front.in_flight == 1
+        front.advance(2)
+        assert b"upstream_lost" in await client.reader.read()
+        assert front.in_flight == 0
+
+
+async def test_a_stream_whose_head_came_and_nothing_else_is_waited_for_like_a_first_byte() -> None:
+    async def silent(call: Call) -> None:
+        call.begin_stream()
+        await call.gone()
+
+    limits = Limits(first_byte_seconds=100, silence_seconds=10)
+    async with fleet(silent, limits=limits) as (front, (engine,)), await front.connect() as client:
+        client.write(post(stream=True))
+        await until(lambda: engine.calls)
+        front.advance(99)
+        assert front.in_flight == 1
+        front.advance(2)
+        reply = await client.reply()
+        assert (reply.status, reply.error["code"]) == (504, "upstream_timeout")
+
+
+async def test_a_replica_that_takes_no_connection_is_given_up_in_time() -> None:
+    with socket.socket() as full:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        held = [socket.socket() for _ in range(8)]
+        for one in held:
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        seen = Sighting("full", "full", "127.0.0.1", full.getsockname()[1], State.ROUTABLE)
+        async with router(seen, limits=Limits(connect_seconds=0.05)) as front:
+            reply = await front.ask(post())
+            assert (reply.status, reply.error["code"]) == (503, "replicas_unreachable")
+        for one in held:
+            one.close()
 
 
 async def test_small_writes_leave_at_once_and_dead_peers_are_noticed() -> None:

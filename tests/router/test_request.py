@@ -2,10 +2,11 @@
 
 import pytest
 
-from tokenfleet.router import answer
-from tokenfleet.router.limits import Limits
+from tokenfleet.router.fields import read as read_body
 from tokenfleet.router.rejections import Rejected
-from tokenfleet.router.request import Request, parse, read_body
+from tokenfleet.router.wire import answer
+from tokenfleet.router.wire.limits import Limits
+from tokenfleet.router.wire.request import Request, parse
 
 _LIMITS = Limits()
 
@@ -41,6 +42,107 @@ def test_http_1_0_does_not_keep_alive_and_needs_no_host() -> None:
 def test_lines_for_the_replica_keep_their_order_and_spelling() -> None:
     request = parsed("X-B:  two ", "Authorization: Bearer s", "x-a: one", "TraceParent: 00-x", "Cookie: c=\xe9")
     assert request.fields == b"X-B:  two \r\nx-a: one\r\nTraceParent: 00-x\r\nCookie: c=\xe9\r\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "credential"),
+    [
+        pytest.param((), None, id="none"),
+        pytest.param(("Authorization: Bearer s3cret",), b"s3cret", id="Bearer"),
+        pytest.param(("authorization:bEARER  s3cret \t",), b"s3cret", id="in any case and white space"),
+        pytest.param(("Api-Key: s3cret",), b"s3cret", id="Api-Key"),
+        pytest.param(("X-Api-Key: s3cret ",), b"s3cret", id="X-Api-Key"),
+        pytest.param(("X-Api-Key: a", "Authorization: Bearer a", "Api-Key: a"), b"a", id="the same three times"),
+        pytest.param(("Authorization: Basic czNjcmV0",), b"", id="another scheme is an invalid one"),
+        pytest.param(("Authorization: Bearer",), b"", id="a scheme alone is an invalid one"),
+        pytest.param(("Authorization: Bearer ",), b"", id="Bearer and nothing is an invalid one"),
+        pytest.param(("Authorization:",), b"", id="an empty header is an invalid one"),
+        pytest.param(("Authorization: s3cret",), b"", id="a token alone is an invalid one"),
+        pytest.param(("Authorization: Bearer\ts3cret",), b"", id="a tab behind the scheme makes an invalid one"),
+    ],
+)
+def test_credentials(lines: tuple[str, ...], credential: bytes | None) -> None:
+    request = parsed(*lines)
+    assert (request.credential, request.fields) == (credential, b"")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        pytest.param(("Authorization: Bearer a", "X-Api-Key: b"), "two different credentials", id="Bearer and X-Api-Key"),
+        pytest.param(("Authorization: Basic a", "Api-Key: a"), "two different credentials", id="Basic and Api-Key"),
+        pytest.param(("Api-Key: a", "X-Api-Key: A"), "two different credentials", id="Api-Key and X-Api-Key"),
+        pytest.param(("Authorization: Bearer a",) * 2, "header authorization stands twice", id="Authorization twice"),
+        pytest.param(("X-Api-Key: a", "x-api-key: b"), "header x-api-key stands twice", id="X-Api-Key twice"),
+        pytest.param(("hOST: x",), "header host stands twice", id="Host twice"),
+        pytest.param(
+            ("Content-Length: 1", "X-A: b", "content-length: 1"), "header content-length stands twice", id="two lengths"
+        ),
+        pytest.param(("Content-Length: 1x",), "Content-Length is not one plain number", id="no number"),
+    ],
+)
+def test_a_head_that_can_be_read_in_two_ways_is_explained(lines: tuple[str, ...], message: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        parsed(*lines)
+    assert caught.value.kind.reason == "malformed_request"
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("lines", "traceparent"),
+    [
+        pytest.param(("X: y",), None, id="none"),
+        pytest.param(("TraceParent: 00-a-b-01",), b"00-a-b-01", id="one"),
+        pytest.param(("traceparent: 00-a-b-01", "traceparent: 00-c-d-01"), None, id="two, of which none can be believed"),
+    ],
+)
+def test_a_traceparent_is_read_and_passes_as_it_is(lines: tuple[str, ...], traceparent: bytes | None) -> None:
+    request = parsed(*lines)
+    assert request.traceparent == traceparent
+    assert request.fields == "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def test_names_that_only_begin_or_end_like_others_are_others() -> None:
+    lines = (
+        "Hosts: a",
+        "X-Host: b",
+        "Content-Length-X: 9",
+        "Tea: c",
+        "Expects: d",
+        "Authorizations: e",
+        "X-Forwarded: f",
+        "Ho: st",
+    )
+    request = parsed(*lines)
+    assert (request.length, request.credential, request.expects_continue) == (0, None, False)
+    assert request.fields == "".join(f"{line}\r\n" for line in lines).encode()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(("X_Forwarded_For: a", "x-forwarded-for: b", "X-Forwarded-: c"), id="forwarded"),
+        pytest.param(("X_Tokenfleet_A: a", "X-Tokenfleet-: b"), id="internal"),
+        pytest.param(("Content_Length: 5", "Transfer_Encoding: chunked"), id="framing with underscores"),
+    ],
+)
+def test_what_could_be_taken_for_ours_is_dropped(lines: tuple[str, ...]) -> None:
+    request = parsed(*lines)
+    assert (request.fields, request.length, request.chunked) == (b"", 0, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param(b"x-session-id", b"one", id="the first of two, in any case, without white space"),
+        pytest.param(b"x-last", b"", id="an empty one"),
+        pytest.param(b"session-id", None, id="none but in a longer name"),
+        pytest.param(b"authorization", None, id="one that is not for engines"),
+    ],
+)
+def test_a_kept_header_is_found_by_its_name(name: bytes, value: bytes | None) -> None:
+    lines = ("A: x-session-id: no", "X-Session-ID: \tone \t", "x-session-id: two", "Authorization: Bearer s", "X-Last:")
+    assert parsed(*lines).header(name) == value
 
 
 @pytest.mark.parametrize("host", ["x", "x:80", "a.b-c.example:8080", "10.0.0.1:1", "[::1]", "[fe80::1]:80"])

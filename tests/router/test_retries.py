@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from tests.router.harness import DONE, EVENT, Call, answer, chunk, engines, fleet, post, router, until
-from tokenfleet.router.limits import Limits
-from tokenfleet.router.replicas import Sighting, State
+from tokenfleet.router.balancing.replicas import Sighting, State
+from tokenfleet.router.wire.limits import Limits
 
 
 async def die(call: Call) -> None:
@@ -109,7 +109,7 @@ async def test_a_spare_connection_is_closed_before_the_replica_would() -> None:
     async with fleet(answer) as (front, (engine,)):
         await front.ask(post())
         assert front.shared.upstreams.idle_total() == 1
-        front.advance(4)
+        front.advance(4.5)
         await until(lambda: engine.open == 0)
         assert front.shared.upstreams.idle_total() == 0
 
@@ -217,7 +217,8 @@ async def test_a_replica_that_says_nothing_for_too_long_becomes_504() -> None:
     async def silence(call: Call) -> None:
         await call.gone()
 
-    async with fleet(silence, limits=Limits(silence_seconds=30)) as (front, (engine,)), await front.connect() as client:
+    limits = Limits(first_byte_seconds=30, silence_seconds=30)
+    async with fleet(silence, limits=limits) as (front, (engine,)), await front.connect() as client:
         client.write(post())
         await until(lambda: engine.calls)
         front.advance(29)

@@ -12,21 +12,24 @@ from kubernetes.aio import client as kubernetes
 
 from tests.router.harness import until
 from tokenfleet.errors import InvalidSettings
-from tokenfleet.router.catalog import Catalog
-from tokenfleet.router.cluster_objects import Pod
-from tokenfleet.router.metrics import Metrics
-from tokenfleet.router.sources import ClusterSource
-from tokenfleet.router.watch import Mirror, Patience, Source
+from tokenfleet.router.shared import Shared
+from tokenfleet.router.source.cluster_objects import Pod
+from tokenfleet.router.source.sources import ClusterSource
+from tokenfleet.router.source.watch import Mirror, Patience, Source
+from tokenfleet.router.wire.limits import Limits
 from tokenfleet.settings import RouterSettings
 
 Handler = Callable[["Watch"], Awaitable[None]]
 _QUICK = Patience(connect=1.0, list=5.0, silence=5.0, breather=0.001, backoff=0.001, backoff_limit=0.002)
 
 
+LABELS = {"tokenfleet.dev/deployment": "llama", "tokenfleet.dev/role": "engine"}
+
+
 def pod(name: str, version: int, **metadata: Any) -> dict[str, Any]:
     return {
         "kind": "Pod",
-        "metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), **metadata},
+        "metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), "labels": LABELS, **metadata},
         "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
     }
 
@@ -58,6 +61,7 @@ class Api:
     def __init__(self) -> None:
         self.items: list[dict[str, Any]] = []
         self.deployments: list[dict[str, Any]] = []
+        self.routers: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.version = 10
         self.lists: list[dict[str, str]] = []
@@ -76,7 +80,8 @@ class Api:
             return self.refusals.pop(0)
         if "watch" not in query:
             self.lists.append(query)
-            items = self.deployments if request.path.endswith("/llmdeployments") else self.items
+            listed = {"llmdeployments": self.deployments, "llmrouters": self.routers}
+            items = listed.get(request.path.rpartition("/")[2], self.items)
             return web.json_response({"metadata": {"resourceVersion": str(self.version)}, "items": items})
         self.watches.append(query)
         response = web.StreamResponse()
@@ -280,9 +285,9 @@ async def test_the_catalog_is_filled_from_one_deployment_and_its_pods() -> None:
                 "spec": {"model": {"servedName": "llama-3"}},
             }
         ]
-        catalog = Catalog()
-        seen = Seen(fake.port, _QUICK)
-        source = ClusterSource(catalog, settings(), Metrics(), connect=seen.connect, patience=_QUICK)
+        shared = Shared.new(Limits())
+        catalog, seen = shared.catalog, Seen(fake.port, _QUICK)
+        source = ClusterSource(shared, settings(), connect=seen.connect, patience=_QUICK)
         assert not catalog.synced
         task = asyncio.create_task(source.follow())
         await until(lambda: catalog.synced and len(fake.watches) == 2)
@@ -291,7 +296,8 @@ async def test_the_catalog_is_filled_from_one_deployment_and_its_pods() -> None:
             await task
         (model,) = catalog.models()
         assert (model.name, model.created) == ("llama-3", 1_767_323_045)
-        replicas = sorted((one.name, one.seen.state.value) for one in model.replicas.all())
+        (pool,) = model.pools
+        replicas = sorted((one.name, one.seen.state.value) for one in pool.replicas.all())
         assert replicas == [("a", "routable"), ("b", "draining")]
         assert sorted(set(fake.paths)) == [
             "/api/v1/namespaces/models/pods",
@@ -299,8 +305,51 @@ async def test_the_catalog_is_filled_from_one_deployment_and_its_pods() -> None:
         ]
         assert sorted(query.popitem() for query in fake.lists) == [
             ("fieldSelector", "metadata.name=llama"),
-            ("labelSelector", "tokenfleet.dev/deployment=llama,tokenfleet.dev/role=engine"),
+            ("labelSelector", "tokenfleet.dev/deployment=llama,tokenfleet.dev/role in (engine,prefill)"),
         ]
+
+
+async def test_a_shared_router_reads_its_llmrouter_all_llmdeployments_and_their_pods() -> None:
+    async with api() as fake:
+        fake.items = [pod("a", 1), pod("b", 2, labels={**LABELS, "tokenfleet.dev/deployment": "of-somebody-else"})]
+        fake.routers = [{"metadata": {"name": "shared", "uid": "r"}, "spec": {"queue": {"maxDepth": 3, "timeoutSeconds": 4}}}]
+        fake.deployments = [
+            {"metadata": {"name": "llama", "uid": "d"}, "spec": {"model": {}, "routerRef": {"name": "shared"}}},
+            {"metadata": {"name": "of-somebody-else", "uid": "e"}, "spec": {"model": {}}},
+        ]
+        shared = Shared.new(Limits())
+        source = ClusterSource(
+            shared,
+            settings(TOKENFLEET_ROUTER="shared"),
+            connect=Seen(fake.port, _QUICK).connect,
+            patience=_QUICK,
+        )
+        task = asyncio.create_task(source.follow())
+        await until(lambda: shared.catalog.synced and len(fake.watches) == 3)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        (model,) = shared.catalog.models()
+        assert (model.name, model.terms.queue.max_depth) == ("llama", 3)
+        assert [replica.name for replica in model.pools[0].replicas.all()] == ["a"]
+        assert sorted(path.rpartition("/")[2] for path in set(fake.paths)) == ["llmdeployments", "llmrouters", "pods"]
+        assert {"fieldSelector": "metadata.name=shared"} in fake.lists
+        assert {"labelSelector": "tokenfleet.dev/role in (engine,prefill)"} in fake.lists
+
+
+async def test_it_is_ready_when_all_kinds_were_read() -> None:
+    async with api() as fake:
+        fake.refusals = [web.Response(status=500)] * 3
+        shared = Shared.new(Limits())
+        connect = Seen(fake.port, _QUICK).connect
+        source = ClusterSource(shared, settings(TOKENFLEET_ROUTER="shared"), connect=connect, patience=_QUICK)
+        task = asyncio.create_task(source.follow())
+        await until(lambda: len(fake.paths) >= 3)
+        assert not shared.catalog.synced
+        await until(lambda: shared.catalog.synced)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def test_a_deployment_that_is_deleted_is_no_longer_listed() -> None:
@@ -312,8 +361,9 @@ async def test_a_deployment_that_is_deleted_is_no_longer_listed() -> None:
     async with api() as fake:
         fake.deployments = [{"metadata": {"name": "llama", "uid": "d"}}]
         fake.handlers = [delete, delete]
-        catalog = Catalog()
-        source = ClusterSource(catalog, settings(), Metrics(), connect=Seen(fake.port, _QUICK).connect, patience=_QUICK)
+        shared = Shared.new(Limits())
+        catalog = shared.catalog
+        source = ClusterSource(shared, settings(), connect=Seen(fake.port, _QUICK).connect, patience=_QUICK)
         task = asyncio.create_task(source.follow())
         await until(lambda: catalog.models())
         await until(lambda: catalog.synced and not catalog.models())
@@ -326,6 +376,6 @@ async def test_no_way_to_the_api_at_the_start_is_a_mistake_in_the_settings() -> 
     async def nowhere() -> Any:
         raise InvalidSettings("No way to the Kubernetes API")
 
-    source = ClusterSource(Catalog(), settings(), Metrics(), connect=nowhere)
+    source = ClusterSource(Shared.new(Limits()), settings(), connect=nowhere)
     with pytest.raises(InvalidSettings):
         await source.follow()

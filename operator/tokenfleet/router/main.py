@@ -9,19 +9,28 @@ import contextlib
 import gc
 import logging
 import os
+import random
+import secrets
 import signal
+import socket
 import sys
+from collections.abc import Coroutine, Iterable, Iterator
+from pathlib import Path
 
 import uvloop
 
+from tokenfleet import contract
 from tokenfleet.errors import InvalidSettings
-from tokenfleet.router.admin import Admin
-from tokenfleet.router.catalog import Catalog
-from tokenfleet.router.limits import Limits
-from tokenfleet.router.logs import LEVELS, configure
-from tokenfleet.router.server import Server
+from tokenfleet.router.callers.key_files import KeyFiles
+from tokenfleet.router.callers.keys import Keyring
+from tokenfleet.router.reporting.admin import Admin
+from tokenfleet.router.reporting.logs import configure
+from tokenfleet.router.reporting.setup import Reporting
 from tokenfleet.router.shared import Shared
-from tokenfleet.router.sources import ClusterSource, fill_static
+from tokenfleet.router.source.sources import ClusterSource, fill_static
+from tokenfleet.router.wire.limits import Limits
+from tokenfleet.router.wire.server import Server
+from tokenfleet.router.wire.tls import Certificates
 from tokenfleet.settings import RouterSettings
 
 log = logging.getLogger(__name__)
@@ -31,8 +40,6 @@ def main() -> None:
     """The console script."""
     try:
         settings = RouterSettings.from_environment(os.environ)
-        if settings.log_level not in LEVELS:
-            raise InvalidSettings(f"TOKENFLEET_LOG_LEVEL={settings.log_level!r} is not one of {', '.join(LEVELS)}.")
         configure(settings.log_level)
         uvloop.run(serve(settings))
     except InvalidSettings as error:
@@ -42,30 +49,67 @@ def main() -> None:
 
 async def serve(settings: RouterSettings) -> None:
     """Until a signal ends it, or something that must not fail has failed."""
-    catalog = Catalog()
-    shared = Shared.new(Limits.of(settings), catalog)
+    shared = Shared.new(Limits.of(settings))
+    reporting = Reporting(shared, access_log=settings.access_log, environment=os.environ)
     server, admin = Server(shared), Admin(shared)
     signals = _signals(shared.loop)
-    follower: asyncio.Task[None] | None = None
+    companions: list[asyncio.Task[None]] = []
     try:
         admin_port = await admin.start(settings.host, settings.admin_port)
-        if settings.static_replicas:
-            fill_static(catalog, settings)
-        else:
-            follower = asyncio.create_task(ClusterSource(catalog, settings, shared.metrics).follow())
-        port = await server.start(settings.host, settings.port)
+        companions += [asyncio.create_task(work) for work in _companions(shared, settings)]
+        port = await server.start(settings.host, settings.port, shared.certificates)
         log.info("serving %s on port %d, admin on port %d", settings.deployment, port, admin_port)
         gc.freeze()
-        await _first_signal(signals, follower)
+        await _first_signal(signals, companions)
         await _leave(server, settings, signals)
     finally:
         server.stop()
         admin.stop()
-        if follower is not None:
-            follower.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await follower
+        for companion in companions:
+            companion.cancel()
+        await asyncio.gather(*companions, return_exceptions=True)
+        reporting.close()
     log.info("bye")
+
+
+def _companions(shared: Shared, settings: RouterSettings) -> Iterator[Coroutine[None, None, None]]:
+    """What goes on beside the traffic for as long as the router runs."""
+    if settings.keys_dir is not None:
+        shared.keyring = Keyring()
+        files = KeyFiles(settings.keys_dir, shared.keyring)
+        files.load()
+        yield files.follow()
+    if settings.tls_dir is not None:
+        shared.certificates = Certificates(settings.tls_dir)
+        shared.certificates.load()
+        yield shared.certificates.follow()
+    if settings.redis_url_file is not None:
+        yield from _on_redis(shared, settings, settings.redis_url_file)
+    if settings.static_replicas:
+        fill_static(shared, settings)
+    else:
+        yield ClusterSource(shared, settings).follow()
+
+
+def _on_redis(shared: Shared, settings: RouterSettings, url_file: Path) -> Iterator[Coroutine[None, None, None]]:
+    """Limits and the durable queue. All replicas of a router share them, and in one Redis may stand those of many routers.
+
+    Only here is anything of Redis loaded: its client takes a fifth of the memory that a router has without it.
+    """
+    from tokenfleet.router.callers.rates_redis import SharedRates, connect
+    from tokenfleet.router.durable.store import AsyncStore
+    from tokenfleet.router.durable.worker import AsyncWorker
+
+    def url() -> str:
+        return url_file.read_text().strip()
+
+    kind = contract.ROUTER_PLURAL if settings.shared else contract.PLURAL
+    scope, consumer = f"{settings.namespace}/{kind}/{settings.deployment}", f"{socket.gethostname()}-{secrets.token_hex(8)}"
+    shared.rates = rates = SharedRates(lambda: connect(url()), shared.rates, scope=scope)
+    yield rates.follow()
+    store = AsyncStore(url, scope=scope, consumer=consumer)
+    shared.async_worker = AsyncWorker(shared, store, random=random.random)
+    yield shared.async_worker.follow()
 
 
 def _signals(loop: asyncio.AbstractEventLoop) -> asyncio.Queue[signal.Signals]:
@@ -75,26 +119,24 @@ def _signals(loop: asyncio.AbstractEventLoop) -> asyncio.Queue[signal.Signals]:
     return received
 
 
-async def _first_signal(signals: asyncio.Queue[signal.Signals], follower: asyncio.Task[None] | None) -> None:
-    """Return with a signal; raise what the follower died of, if it did."""
+async def _first_signal(signals: asyncio.Queue[signal.Signals], companions: Iterable[asyncio.Task[None]]) -> None:
+    """Return with a signal; raise what a companion died of, if one did."""
     waiting: asyncio.Task[signal.Signals] = asyncio.create_task(signals.get())
-    tasks: set[asyncio.Task[None] | asyncio.Task[signal.Signals]] = {waiting}
-    if follower is not None:
-        tasks.add(follower)
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    if waiting not in done:
+    await asyncio.wait((waiting, *companions), return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
         waiting.cancel()
-        assert follower is not None
-        _raise_first(follower)
+        _raise_first(next(companion for companion in companions if companion.done()))
     log.info("got %s", waiting.result().name)
 
 
-def _raise_first(follower: asyncio.Task[None]) -> None:
+def _raise_first(companion: asyncio.Task[None]) -> None:
     """Out of the task group's exception group, the error that can be told to a person."""
-    error = follower.exception()
+    error = companion.exception()
     if isinstance(error, BaseExceptionGroup):
         raise error.exceptions[0] from error
-    raise RuntimeError("the watch ended") from error
+    if error is not None:
+        raise error
+    raise RuntimeError("a part that must not end has ended")
 
 
 async def _leave(server: Server, settings: RouterSettings, signals: asyncio.Queue[signal.Signals]) -> None:

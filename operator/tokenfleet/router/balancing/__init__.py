@@ -1,0 +1,1 @@
+"""Which replica: policies, load, slow start, ejection."""

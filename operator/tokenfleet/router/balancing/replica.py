@@ -1,0 +1,139 @@
+"""One engine as a router sees it: where it is, what is in flight on it, and how much that weighs.
+
+`load` is what policies compare: its own requests and an estimate of other routers', more while the replica is fresh, FULL where
+it takes no more. It is kept up to date by whoever changes one of its parts, so that choosing costs one read a replica. The
+limit is on the engine's requests, whoever sent them; but a router may always have a quarter of it, lest one that came late
+never gets a place.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from hashlib import blake2b
+from typing import Final, Protocol
+
+import msgspec
+
+from tokenfleet.router.balancing.foreign import Foreign
+from tokenfleet.router.balancing.outliers import Conduct
+from tokenfleet.router.balancing.policies import FULL
+
+SLOW_START_SECONDS: Final = 5.0
+FIRST_SHARE: Final = 0.1
+"""Of what the others have, at the beginning of a slow start."""
+_OWN_PART: Final = 4
+
+
+class State(Enum):
+    """What may be done with a replica."""
+
+    ROUTABLE = "routable"
+    DRAINING = "draining"
+    """It goes on with what it has, and gets nothing new."""
+    UNREADY = "unready"
+
+
+class Sighting(msgspec.Struct, frozen=True):
+    """A replica as its source sees it."""
+
+    key: str
+    """Its identity: a pod's uid. A new pod under an old name or address is another replica."""
+    name: str
+    host: str
+    """Empty while it has no address."""
+    port: int
+    state: State
+    reason: str = ""
+    """Why it is not routable, for people."""
+
+
+class Owner(Protocol):
+    """Those that a replica is one of."""
+
+    clock: Callable[[], float]
+    freed: Callable[[], None] | None
+    """Called whenever there may be room where there was none."""
+
+    def failed(self, replica: "Replica", kind: str) -> None:
+        """It did; eject it, if that is due."""
+
+    def stir(self) -> None:
+        """Something changes with time from now on."""
+
+
+class Replica:
+    """One engine."""
+
+    __slots__ = (
+        *("authority", "conduct", "foreign", "in_flight", "load", "owner", "salt", "seen"),
+        *("_limit", "_others", "_penalty", "_room", "_share"),
+    )
+
+    def __init__(self, seen: Sighting, owner: Owner, *, limit: int) -> None:
+        self.owner = owner
+        self.in_flight = 0
+        """Requests that this router has given to it and that have not ended."""
+        self.load: float = 0.0
+        self.foreign = Foreign()
+        self.conduct = Conduct()
+        self.salt = int.from_bytes(blake2b(seen.key.encode(), digest_size=8).digest(), "little")
+        self._limit = limit
+        self._share = 1.0
+        self.update(seen)
+        self.tune()
+
+    def update(self, seen: Sighting) -> None:
+        self.seen = seen
+        self.authority = (f"[{seen.host}]:{seen.port}" if ":" in seen.host else f"{seen.host}:{seen.port}").encode()
+
+    @property
+    def name(self) -> str:
+        return self.seen.name
+
+    @property
+    def ejected(self) -> bool:
+        return self.conduct.until > 0
+
+    # --- What an exchange has to tell
+
+    def succeeded(self) -> None:
+        """It answered, and whole."""
+        self.conduct.succeeded()
+
+    def failed(self, kind: str) -> None:
+        """It did not take a request, or did not bring it to its end. kind: how, for people and metrics."""
+        self.owner.failed(self, kind)
+
+    def reported(self, in_flight: int) -> None:
+        """It says how many requests it has; one of ours, that it answers, among them."""
+        others = in_flight - self.in_flight
+        if self.foreign.report(others, self.owner.clock()) and self.foreign.load != self._others:
+            was = self.load
+            self.tune()
+            self.owner.stir()
+            if was == FULL > self.load and self.owner.freed is not None:
+                self.owner.freed()
+
+    # --- How much it weighs
+
+    def limit(self, limit: int) -> None:
+        """Requests that it may have at once."""
+        self._limit = limit
+        self.tune()
+
+    def ease_in(self, share: float) -> None:
+        """Slow start: give it this share of what others get."""
+        self._share = share
+        self.tune()
+
+    def tune(self) -> None:
+        """Something other than `in_flight` has changed."""
+        self._others = self.foreign.load
+        self._penalty = 1 / self._share
+        room = max(self._limit - int(self._others), -(-self._limit // _OWN_PART))
+        self._room = max(1, int(room * self._share))
+        self.weigh()
+
+    def weigh(self) -> None:
+        """`in_flight` has changed."""
+        count = self.in_flight
+        self.load = (count + self._others) * self._penalty if count < self._room else FULL

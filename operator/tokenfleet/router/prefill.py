@@ -1,0 +1,207 @@
+"""The first half of a request in a disaggregated deployment: a prefill replica reads the prompt and keeps its KV cache.
+
+What it answers with, the transfer parameters, is all that the decode replica needs to fetch that cache. A prefill never costs
+a request: whatever goes wrong, there are no parameters and the decode replica reads the prompt itself. They only ever come from
+here, and go out once: what a replica that failed made of them nobody knows, and the blocks may be another prompt's by then.
+"""
+
+import asyncio
+from typing import Final, Protocol
+
+import msgspec
+
+from tokenfleet.router.balancing.replicas import Lease, Replica
+from tokenfleet.router.jobs import Job
+from tokenfleet.router.models import Pool
+from tokenfleet.router.shared import Shared
+from tokenfleet.router.transfers import question, transfer_params
+from tokenfleet.router.wire.answer import Answer
+from tokenfleet.router.wire.upstream import Upstream
+
+TRANSFERRED: Final = "transferred"
+UNSUITED: Final = "unsuited"
+"""The request is short, or of a kind that vLLM cannot transfer."""
+NO_REPLICA: Final = "no_replica"
+UNREACHABLE: Final = "unreachable"
+LOST: Final = "lost"
+TOO_LATE: Final = "too_late"
+REFUSED: Final = "refused"
+"""The prefill replica answered with an error, which the decode replica will give in its own words."""
+UNUSABLE: Final = "unusable"
+"""It answered, but not with transfer parameters."""
+DECODE_REFUSED: Final = "decode_refused"
+"""The decode replica answered 5xx to a request that had them; it was sent again without."""
+
+LARGEST_BYTES: Final = 4 * 1024 * 1024
+"""Of an answer: 16 tokens of a prompt take up to ten bytes."""
+
+
+class Owner(Protocol):
+    """Who is to decode."""
+
+    def prefilled(self) -> None:
+        """Go on, with what `hand_over` gives. Called once."""
+
+
+class Prefill:
+    """One of them. A connection's receiver; `cancel` ends it without a word."""
+
+    __slots__ = (
+        *("_answer", "_body", "_connecting", "_ended", "_job", "_lease", "_owner", "_params", "_parts", "_pool", "_shared"),
+        *("_size", "_stale", "_started", "_tried", "_upstream", "carried", "seconds"),
+    )
+
+    def __init__(self, owner: Owner, shared: Shared, job: Job, pool: Pool) -> None:
+        self._owner = owner
+        self._shared = shared
+        self._job = job
+        self._pool = pool
+        self._body = b""
+        self._params: msgspec.Raw | None = None
+        self._started = 0.0
+        self.seconds = 0.0
+        """What it took."""
+        self.carried = False
+        """The request went out with transfer parameters."""
+        self._tried: tuple[Replica, ...] = ()
+        self._lease: Lease | None = None
+        self._upstream: Upstream | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._answer: Answer | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._stale = False
+        self._ended = False
+
+    def start(self) -> None:
+        """Ask a prefill replica, where the request is one for it."""
+        self._started = self._shared.deadlines.now()
+        body = question(self._job, self._pool)
+        if body is None:
+            self._end(UNSUITED)
+        else:
+            self._body = body
+            self._next(NO_REPLICA)
+
+    def hand_over(self, pool: Pool) -> msgspec.Raw | None:
+        """The transfer parameters, for a replica of this pool: once, to its own pool, and only while the blocks are kept."""
+        params, self._params = self._params, None
+        age = self._shared.deadlines.now() - self._started - self.seconds
+        self.carried = params is not None and pool is self._pool and age <= self._shared.limits.transfer_seconds
+        return params if self.carried else None
+
+    def cancel(self) -> None:
+        """Nobody needs it any more; the replica stops, and frees what it has. Harmless after the end."""
+        if not self._ended:
+            self._ended = True
+            self._let_go()
+
+    # --- Towards a replica
+
+    def _next(self, cause: str) -> None:
+        """cause: why there was no prefill, if there is no other replica."""
+        self._let_go()
+        replicas = self._pool.prefill
+        lease = replicas.lease(exclude=self._tried, affinity=self._job.affinity) if replicas is not None else None
+        if lease is None:
+            self._end(cause)
+            return
+        self._lease = lease
+        self._tried += (lease.replica,)
+        connection = self._shared.upstreams.take(lease.replica)
+        if connection is None:
+            self._connect(lease.replica)
+        else:
+            self._send(connection)
+
+    def _connect(self, replica: Replica) -> None:
+        self._connecting = self._shared.loop.create_task(self._connect_and_send(replica))
+
+    async def _connect_and_send(self, replica: Replica) -> None:
+        try:
+            connection = await self._shared.upstreams.connect(replica)
+        except Exception:  # noqa: BLE001 - whatever went wrong, the request must go on to its end
+            if not self._ended:
+                replica.failed("connect")
+                self._next(UNREACHABLE)
+            return
+        if self._ended:
+            self._shared.upstreams.keep(connection)
+        else:
+            self._send(connection)
+
+    def _send(self, connection: Upstream) -> None:
+        self._upstream = connection
+        job = self._job
+        head = b"POST %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+            job.request.route.path,
+            connection.replica.authority,
+            job.request.fields,
+            job.request_id,
+            len(self._body),
+        )
+        connection.send(self, head, self._body)
+        connection.deadline = self._shared.deadlines.after(self._shared.limits.prefill_seconds)
+
+    # --- Receiver of its answer
+
+    def answered(self, answer: Answer) -> None:
+        if answer.in_flight is not None:
+            self._tried[-1].reported(answer.in_flight)
+        if answer.draining:
+            self._next(NO_REPLICA)
+        elif answer.status != 200:
+            self._end(REFUSED)
+        else:
+            self._answer = answer
+
+    def received(self, payload: bytes, *, complete: bool) -> None:
+        self._size += len(payload)
+        if complete:
+            self._upstream = None  # It has gone back to the spare ones, or has ended.
+        if self._size > LARGEST_BYTES:
+            self._end(UNUSABLE)
+            return
+        self._parts.append(payload)
+        if complete:
+            self._tried[-1].succeeded()
+            params = transfer_params(b"".join(self._parts))
+            self._end(UNUSABLE if params is None else TRANSFERRED, params)
+
+    def lost(self, why: str) -> None:
+        """A prompt that ends replicas is not given to the next one."""
+        connection, self._upstream = self._upstream, None
+        assert connection is not None
+        if connection.reused and not self._stale:
+            self._stale = True
+            self._connect(connection.replica)
+        else:
+            connection.replica.failed("lost")
+            self._end(LOST)
+
+    def silent(self) -> None:
+        self._upstream = None
+        self._end(TOO_LATE)
+
+    def invalid(self, why: str) -> None:
+        self._upstream = None
+        self._end(UNUSABLE)
+
+    # --- Ends
+
+    def _let_go(self) -> None:
+        connection, self._upstream = self._upstream, None
+        if connection is not None:
+            connection.abort()
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.release()
+
+    def _end(self, result: str, params: msgspec.Raw | None = None) -> None:
+        self._ended = True
+        self._params = params
+        self._body, self._parts = b"", []
+        self.seconds = self._shared.deadlines.now() - self._started
+        self._let_go()
+        self._shared.metrics.prefills[result] += 1
+        self._owner.prefilled()

@@ -1,0 +1,111 @@
+"""What a client gets of a replica's answer: its head, its body in the framing of our own, and how a cut one ends. No I/O.
+
+A cut answer must not look whole: an event stream ends with an error event, without [DONE] and without the last chunk, and
+anything else in a broken connection.
+"""
+
+from tokenfleet.router.events import EventStream
+from tokenfleet.router.fields import rewrite
+from tokenfleet.router.jobs import Job
+from tokenfleet.router.models import Pool
+from tokenfleet.router.rejections import Rejected, status_line
+from tokenfleet.router.usage import Usage, UsageScan, find_usage
+from tokenfleet.router.wire.answer import Answer
+from tokenfleet.router.wire.framing import LAST_CHUNK, chunk
+
+_USAGE = {"include_usage": True}
+
+
+def asks_for_usage(job: Job) -> bool:
+    """Whether the router asks for the usage of a stream whose client did not: it is what limits and metrics go by."""
+    if job.fields.stream is not True or not job.request.route.generates:
+        return False
+    options = job.fields.stream_options
+    return options is None or not options.include_usage
+
+
+def outgoing(job: Job, pool: Pool, params: object = None) -> bytes:
+    """The body for a replica of this pool. params: kv_transfer_params of a prefill that was done elsewhere."""
+    if params is None and pool.served_name == job.fields.model and not asks_for_usage(job):
+        return job.body
+    changes: dict[str, object] = {}
+    if pool.served_name != job.fields.model:
+        changes["model"] = pool.served_name
+    if asks_for_usage(job):
+        changes["stream_options"] = _USAGE
+    if params is not None:
+        changes["kv_transfer_params"] = params
+    return rewrite(job.body, **changes)
+
+
+class Relay:
+    """Of one answer."""
+
+    __slots__ = ("_chunked", "_counts", "_events", "_found", "_scan", "answer", "stream")
+
+    def __init__(self, answer: Answer, job: Job) -> None:
+        self.answer = answer
+        self._chunked = answer.length is None and not job.request.http10
+        self.stream = answer.event_stream and answer.length is None
+        self._events = EventStream(quiet=asks_for_usage(job)) if self.stream else None
+        self._counts = answer.status == 200
+        self._scan: UsageScan | None = None
+        """Of an answer that comes in parts; most that are no stream do not."""
+        self._found: Usage | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the answer has said so far."""
+        if self._events is not None:
+            return self._events.usage
+        return self._scan.found if self._scan is not None else self._found
+
+    @property
+    def failed(self) -> bool:
+        """The engine itself has ended the stream with an error."""
+        return self._events is not None and self._events.failed
+
+    def head(self, request_id: bytes, lines: bytes, *, close: bool) -> bytes:
+        answer = self.answer
+        if answer.length is not None:
+            framing = b"content-length: %d\r\n" % answer.length
+        else:
+            framing = b"transfer-encoding: chunked\r\n" if self._chunked else b""
+        return b"%b%bx-request-id: %b\r\n%b%b%b\r\n" % (
+            status_line(answer.status),
+            answer.fields,
+            request_id,
+            lines,
+            framing,
+            b"connection: close\r\n" if close else b"",
+        )
+
+    def body(self, payload: bytes, *, complete: bool) -> bytes:
+        """What to write of a part of the body."""
+        events = self._events
+        if events is not None:
+            payload = events.feed(payload)
+            if complete:
+                payload += events.end()
+                complete = not events.failed
+        elif self._counts:
+            if complete and self._scan is None:
+                self._found = find_usage(payload)
+            else:
+                self._count(payload)
+        if not self._chunked:
+            return payload
+        if complete:
+            return chunk(payload) + LAST_CHUNK if payload else LAST_CHUNK
+        return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""  # as `chunk`, which costs a call for each part
+
+    def _count(self, payload: bytes) -> None:
+        """Look for the usage in a part of an answer."""
+        if self._scan is None:
+            self._scan = UsageScan()
+        self._scan.feed(payload)
+
+    def broken(self, rejected: Rejected) -> bytes:
+        """An event that says so, behind whatever was written; a part of an event that was held is dropped."""
+        event = b"\n\ndata: " + rejected.body() + b"\n\n"
+        return chunk(event) if self._chunked else event
