@@ -1,9 +1,10 @@
 """ASGI middleware around vLLM's whole server: who gets in, how many are in, and how the server goes away.
 
 vLLM loads it by its own `--middleware` flag, so it is a plain class, with no web framework and no vLLM. It counts the
-requests that make the model work, from the first byte to the last, whatever ends them; refuses new ones while it drains;
-and answers three paths itself. Paths are compared as they came (scope["path"]), never by a URL that is put together from
-the client's Host header. It must not look into bodies. All state belongs to the one event loop that runs the server.
+requests that make the model work, from the first byte to the last, whatever ends them; writes the count on their answers, so
+that routers see each other's load; refuses new ones while it drains; and answers three paths itself. Paths are compared as they
+came (scope["path"]), never by a URL that is put together from the client's Host header. It must not look into bodies. All
+state belongs to the one event loop that runs the server.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ UNCOUNTED_POSTS: Final = frozenset(
 )
 """What does not make the model work. All other POSTs count: a path that we do not know must not be cut by a drain."""
 
+_IN_FLIGHT: Final = contract.HEADER_IN_FLIGHT.encode()
 HEALTH_SECONDS: Final = 5.0
 RETRY_AFTER_SECONDS: Final = 1
 """Of a draining replica's 503: another one may take the request at once, but HTTP knows no zero that all clients honour."""
@@ -74,7 +76,18 @@ class Admission:
             await (_send_draining(send) if scope["type"] == "http" else send({"type": "websocket.close", "code": 1012}))
             return
         with self._lease():
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, self._counted(send))
+
+    def _counted(self, send: Send) -> Send:
+        """With the requests in flight, this one included, on the answer's head."""
+
+        def counted(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ()), (_IN_FLIGHT, b"%d" % self._in_flight)]
+                message = {**message, "headers": headers}
+            return send(message)
+
+        return counted
 
     @contextmanager
     def _lease(self) -> Iterator[None]:

@@ -66,6 +66,10 @@ SYMPTOMS: Final = (
         contract.REASON_MODEL_INVALID, "Copy the model's files anew.",
     ),
     Symptom(
+        re.compile(r"NIXL is not available"),
+        contract.REASON_ENGINE_CONFIG_INVALID, "Use an engine image that has it (pip: nixl), or remove spec.disaggregation.",
+    ),
+    Symptom(
         re.compile(r"max_model_len|maximum model length"),
         contract.REASON_ENGINE_CONFIG_INVALID, _FLAGS,
     ),

@@ -34,7 +34,7 @@ class Server:
             await send({"type": "http.response.start", "status": self.health, "headers": []})
             await send({"type": "http.response.body", "body": b""})
             return
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
         await send({"type": "http.response.body", "body": b"data: a\n\n", "more_body": True})
         await self.release.wait()
         if self.failure is not None:
@@ -115,6 +115,17 @@ async def test_a_stream_counts_from_its_first_byte_to_its_last(server: Server, c
     server.release.set()
     assert (await stream).body == b"data: a\n\ndata: [DONE]\n\n"
     assert await client.load() == {"draining": False, "in_flight": 0}
+
+
+async def test_an_answer_says_how_many_are_in_flight_as_it_begins(server: Server, client: Client) -> None:
+    first = await _begin(client("POST", "/v1/chat/completions"))
+    second = await _begin(client("POST", "/v1/completions"))
+    uncounted = await _begin(client("POST", "/tokenize"))
+    server.release.set()
+    answers = [await first, await second, await uncounted]
+    assert [answer.headers.get(contract.HEADER_IN_FLIGHT) for answer in answers] == ["1", "2", None]
+    again = await client("POST", "/v1/completions")
+    assert again.headers == {"content-type": "text/event-stream", contract.HEADER_IN_FLIGHT: "1"}
 
 
 async def test_a_client_that_goes_away_is_no_longer_counted(client: Client) -> None:

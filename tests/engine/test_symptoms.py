@@ -42,6 +42,12 @@ FOLLOWS = "RuntimeError: Engine core initialization failed. See root cause above
             id="an architecture that it does not know",
         ),
         pytest.param(
+            f"{WORKER}RuntimeError: NIXL is not available",
+            contract.REASON_ENGINE_CONFIG_INVALID,
+            "vLLM says: NIXL is not available. Use an engine image that has it (pip: nixl), or remove spec.disaggregation.",
+            id="an image that cannot move KV blocks",
+        ),
+        pytest.param(
             "  Value error, Cannot find the config file for awq [type=value_error, input_value=1, input_type=int]",
             contract.REASON_ENGINE_CONFIG_INVALID,
             "vLLM says: Cannot find the config file for awq. Change spec.engine or its extraArgs.",
