@@ -27,13 +27,13 @@ _HOOKS: Final = (
 """Nothing of this machine stays in the image."""
 
 
-def key() -> str:
-    return hashlib.sha256(repr((SUITE, PACKAGES, _HOOKS)).encode()).hexdigest()[:12]
+def key(packages: tuple[str, ...] = PACKAGES) -> str:
+    return hashlib.sha256(repr((SUITE, packages, _HOOKS)).encode()).hexdigest()[:12]
 
 
-def make(archive: Path, *, mmdebstrap: str, current: Step) -> None:
-    """Write the base's file system as a tar archive."""
-    command = [mmdebstrap, "--mode=root", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
+def make(archive: Path, *, mmdebstrap: str, current: Step, packages: tuple[str, ...] = PACKAGES) -> None:
+    """Write the base's file system, or that of a Debian with other packages, as a tar archive."""
+    command = [mmdebstrap, "--mode=root", "--variant=minbase", f"--include={','.join(packages)}"]
     command += [f"--aptopt={option}" for option in _apt_options()]
     command += [f"--customize-hook={hook}" for hook in _HOOKS]
     run([*command, SUITE, str(archive), *_mirror()], what="making the Debian base (mmdebstrap)", current=current)

@@ -41,16 +41,19 @@ class Builder:
     def has(self, reference: str) -> bool:
         return self._ask("inspect", "--type", "image", reference).returncode == 0
 
-    def ensure_base(self, *, mmdebstrap: str, current: Step) -> str:
-        reference = f"{PREFIX}/base:{images_base.key()}"
+    def ensure_base(
+        self, *, mmdebstrap: str, current: Step, name: str = "base", packages: tuple[str, ...] = images_base.PACKAGES
+    ) -> str:
+        """The Debian base, or a Debian by another name with other packages."""
+        reference = f"{PREFIX}/{name}:{images_base.key(packages)}"
         if not self.has(reference):
-            current.note("the Debian base")
+            current.note(f"a Debian: {name}")
             with tempfile.TemporaryDirectory(dir=self.directory) as scratch:
-                images_base.make(Path(scratch) / "base.tar", mmdebstrap=mmdebstrap, current=current)
+                images_base.make(Path(scratch) / "base.tar", mmdebstrap=mmdebstrap, current=current, packages=packages)
                 (Path(scratch) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
                 arguments = ("--isolation", "chroot", "-t", reference, scratch)
-                self._run("bud", *arguments, what="importing the base", current=current)
-            self._forget_others("base", keep=reference)
+                self._run("bud", *arguments, what=f"importing {name}", current=current)
+            self._forget_others(name, keep=reference)
         return reference
 
     def build(self, recipe: Recipe, context: Path, *, tag: str, base: str, current: Step) -> str:

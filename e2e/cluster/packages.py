@@ -28,8 +28,17 @@ PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Of the cluster: package and the programs that it brings."""
 IMAGE_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"buildah": ("buildah",), "mmdebstrap": ("mmdebstrap",)}
-_ALL: Final = {**PROGRAMS, **IMAGE_PROGRAMS}
-_SERVICES: Final = {"containerd": "containerd.service", "docker-registry": "docker-registry.service"}
+TEST_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"redis-server": ("redis-server",)}
+"""What integration tests run beside the API server."""
+BENCH_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"haproxy": ("haproxy",)}
+"""What benchmarks compare with."""
+_ALL: Final = {**PROGRAMS, **IMAGE_PROGRAMS, **TEST_PROGRAMS, **BENCH_PROGRAMS}
+_SERVICES: Final = {
+    "containerd": "containerd.service",
+    "docker-registry": "docker-registry.service",
+    "haproxy": "haproxy.service",
+    "redis-server": "redis-server.service",
+}
 _POLICY: Final = Path("/usr/sbin/policy-rc.d")
 _SYSTEM_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

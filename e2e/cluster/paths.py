@@ -38,6 +38,7 @@ PORTS_OF: Final = {
     "registry": (REGISTRY_PORT,),
 }
 OWNED: Final = (
+    "bench",
     "cluster",
     "cluster.lock",
     "go",
@@ -69,6 +70,11 @@ def tool(name: str) -> Path:
     from e2e.cluster import tools as built  # tools stands above paths: it finds Go, whose fallback lives in the cache
 
     return built.path(name)
+
+
+def bench() -> Path:
+    """What benchmarks compare with, each in an environment of its own, and the programs that measure."""
+    return cache() / "bench"
 
 
 def cluster() -> Path:

@@ -9,8 +9,12 @@ import pytest
 from e2e.cluster.control_plane import ControlPlane
 from tests.integration.operators import Operators, eventually
 from tests.integration.raw_api import connected
-from tokenfleet.api.crd import custom_resource_definition
-from tokenfleet.controller.kinds import LLM_DEPLOYMENT
+from tests.integration.redis_server import _redis, redis_server, redis_url
+from tokenfleet.api.crd import custom_resource_definitions
+from tokenfleet.controller.kinds import OWNERS
+
+__all__ = ["_redis", "redis_server", "redis_url"]
+"""Fixtures that have a module of their own."""
 
 _HERE = Path(__file__).parent
 
@@ -34,10 +38,11 @@ def kubeconfig(control_plane: ControlPlane) -> Path:
 
 @pytest.fixture(scope="session")
 def api(control_plane: ControlPlane) -> Iterator[httpx.Client]:
-    """The API server as its administrator sees it, with our CRD."""
+    """The API server as its administrator sees it, with our CRDs."""
     with connected(control_plane) as client:
-        client.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=custom_resource_definition())
-        eventually("the CRD", lambda: client.get(LLM_DEPLOYMENT.path(None)).status_code == httpx.codes.OK)
+        for definition in custom_resource_definitions():
+            client.post("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json=definition)
+        eventually("the CRDs", lambda: all(client.get(kind.path(None)).status_code == httpx.codes.OK for kind in OWNERS))
         yield client
 
 

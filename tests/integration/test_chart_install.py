@@ -15,17 +15,18 @@ from e2e.cluster import tools
 from e2e.cluster.control_plane import ControlPlane
 from tests.integration.command_lines import CHART, ROOT, Done, Json, Kubectl, documents, render, run
 from tests.integration.test_chart import RENDERS, environment, flags, one
-from tokenfleet.api.v1alpha1 import parse_spec
+from tokenfleet.api.v1alpha1 import parse_router_spec, parse_spec
 from tokenfleet.controller.resources import build_children
 from tokenfleet.settings import ControllerSettings
 
 DRY_RUN = ["--dry-run=server"]
+CRDS = ("llmdeployments.tokenfleet.dev", "llmrouters.tokenfleet.dev")
 EXAMPLE = ROOT / "examples" / "quickstart.yaml"
 
 
 @pytest.fixture(scope="module")
 def kubectl(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
-    """An API server of this module's own, since it takes the CRD away."""
+    """An API server of this module's own, since it takes the CRDs away."""
     with ControlPlane.start(tmp_path_factory.mktemp("control-plane"), audit=False) as plane:
         kubectl = Kubectl(plane.kubeconfig)
         for namespace in ("tokenfleet-system", "models", "staging", "elsewhere"):
@@ -60,12 +61,15 @@ def test_both_pods_pass_pod_security_restricted(kubectl: Kubectl, name: str) -> 
     assert 'violates PodSecurity "restricted' in refused.error, "the namespace does not enforce what this test relies on"
 
 
-def test_uninstalling_leaves_the_crd_and_what_users_made(kubectl: Kubectl) -> None:
-    kubectl("delete", "crd", "llmdeployments.tokenfleet.dev", "--ignore-not-found").ok()
+def test_uninstalling_leaves_the_crds_and_what_users_made(kubectl: Kubectl) -> None:
+    kubectl("delete", "crd", *CRDS, "--ignore-not-found").ok()
     notes = helm(kubectl, "install", "tokenfleet", CHART).ok()
     assert "kubectl -n default port-forward service/my-model 8080:80" in notes
-    kubectl.wait_established("llmdeployments.tokenfleet.dev")
+    for crd in CRDS:
+        kubectl.wait_established(crd)
     kubectl("apply", "--server-side", "-n", "models", "-f", EXAMPLE).ok()
+    router = {"apiVersion": "tokenfleet.dev/v1alpha1", "kind": "LLMRouter", "spec": {}}
+    kubectl.apply({**router, "metadata": {"name": "shared", "namespace": "models"}}).ok()
 
     helm(kubectl, "upgrade", "tokenfleet", CHART, "--set", "replicas=2", "--set", "tests.deployment=models/demo").ok()
     helm(kubectl, "uninstall", "tokenfleet").ok()
@@ -79,12 +83,14 @@ def test_uninstalling_leaves_the_crd_and_what_users_made(kubectl: Kubectl) -> No
     helm(kubectl, *other, "--take-ownership").ok()
     helm(kubectl, "uninstall", "other").ok()
     assert kubectl("get", "llmd", "-n", "models", "-o", "name").ok().split() == ["llmdeployment.tokenfleet.dev/demo"]
-    kubectl("delete", "llmd", "demo", "-n", "models").ok()
+    assert kubectl("get", "llmr", "-n", "models", "-o", "name").ok().split() == ["llmrouter.tokenfleet.dev/shared"]
+    kubectl("delete", "llmd,llmr", "--all", "-n", "models").ok()
 
 
 def test_the_manifest_of_the_notes_is_taken(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", ROOT / "crds").ok()
-    kubectl.wait_established("llmdeployments.tokenfleet.dev")
+    for crd in CRDS:
+        kubectl.wait_established(crd)
     notes = helm(kubectl, "install", "notes", CHART, "--dry-run=server", "--set", "crds.enabled=false").ok()
     manifest = yaml.safe_load(notes.partition("<<EOF")[2].partition("EOF")[0])
     manifest["metadata"]["namespace"] = "models"
@@ -110,7 +116,8 @@ def test_users_who_may_edit_deployments_may_edit_llmdeployments(kubectl: Kubectl
 def installed(request: pytest.FixtureRequest, kubectl: Kubectl) -> Iterator[Json]:
     """The chart, installed for the whole cluster or for two namespaces; what it rendered to."""
     kubectl("apply", "--server-side", "-f", ROOT / "crds").ok()
-    kubectl.wait_established("llmdeployments.tokenfleet.dev")
+    for crd in CRDS:
+        kubectl.wait_established(crd)
     values: list[str | Path] = [*flags(request.param), "--set", "crds.enabled=false"]
     helm(kubectl, "install", "tokenfleet", CHART, *values).ok()
     yield {"objects": documents(render(*values).ok()), "namespaced": request.param == "namespaced"}
@@ -131,6 +138,10 @@ def test_the_controller_may_make_and_remove_every_child(kubectl: Kubectl, instal
     deployment = json.loads(kubectl("get", "llmd", "demo", "-n", "models", "-o", "json").ok())
     settings = ControllerSettings.from_environment(environment(installed["objects"]))
     children = build_children(deployment, parse_spec("demo", deployment["spec"]), settings)
+    router = {"apiVersion": "tokenfleet.dev/v1alpha1", "kind": "LLMRouter", "spec": {"auth": {"keysSecret": "keys"}}}
+    kubectl.apply({**router, "metadata": {"name": "shared", "namespace": "models"}}).ok()
+    router = json.loads(kubectl("get", "llmr", "shared", "-n", "models", "-o", "json").ok())
+    children += build_children(router, parse_router_spec("shared", router["spec"]), settings)
 
     as_controller = controller(kubectl, installed)
     names = [f"{child['kind']}/{child['metadata']['name']}" for child in children]
@@ -138,7 +149,7 @@ def test_the_controller_may_make_and_remove_every_child(kubectl: Kubectl, instal
     as_controller.apply(*children, flags=["--force-conflicts"]).ok()
     as_controller("get", *names, "-n", "models").ok()
     as_controller("delete", *names, "-n", "models", "--wait=false").ok()
-    kubectl("delete", "llmd", "demo", "-n", "models").ok()
+    kubectl("delete", "llmd/demo", "llmr/shared", "-n", "models").ok()
 
 
 @pytest.mark.parametrize(
@@ -149,6 +160,7 @@ def test_the_controller_may_make_and_remove_every_child(kubectl: Kubectl, instal
         pytest.param("create pods --subresource=exec -n models", id="run a command in a pod"),
         pytest.param("update llmdeployments.tokenfleet.dev -n models", id="write a user's spec"),
         pytest.param("patch llmdeployments.tokenfleet.dev -n models", id="patch a user's spec"),
+        pytest.param("patch llmrouters.tokenfleet.dev -n models", id="patch a user's router"),
         pytest.param("create clusterroles", id="make a ClusterRole"),
         pytest.param("escalate roles.rbac.authorization.k8s.io -n models", id="grant more than it holds"),
         pytest.param("create leases.coordination.k8s.io -n models", id="take a Lease elsewhere"),

@@ -28,6 +28,8 @@ Right = tuple[str, str, str]
 
 HELD_FOR_OTHERS: set[Right] = {
     ("tokenfleet.dev", "llmdeployments", "get"),  # granted on, to routers
+    ("tokenfleet.dev", "llmrouters", "get"),  # granted on, to shared routers
+    ("tokenfleet.dev", "llmrouters/finalizers", "update"),  # as below
     ("", "pods", "get"),  # granted on, to routers
     ("tokenfleet.dev", "llmdeployments/finalizers", "update"),  # asked for where OwnerReferencesPermissionEnforcement is on
 }
@@ -113,7 +115,8 @@ def controller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
             kubectl.ensure_namespace(namespace)
         values = [*flags(request.param), "--set", "crds.enabled=true,rbac.userRoles=false,serviceAccount.create=true"]
         run([tools.path("helm"), "--kubeconfig", plane.kubeconfig, "-n", SYSTEM, "install", "tokenfleet", CHART, *values]).ok()
-        kubectl.wait_established("llmdeployments.tokenfleet.dev")
+        for crd in ("llmdeployments.tokenfleet.dev", "llmrouters.tokenfleet.dev"):
+            kubectl.wait_established(crd)
         rendered = documents(render(*values).ok())
         account = one(rendered, "ServiceAccount")["metadata"]["name"]
         token = kubectl("-n", SYSTEM, "create", "token", account).ok().strip()
@@ -135,12 +138,15 @@ def test_the_rights_are_enough_and_are_used(controller: Controller) -> None:
     taken = {**demo, "metadata": {"name": "taken"}}
     service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 1}]}}
     objects = [{**each, "metadata": {"name": each["metadata"]["name"], "namespace": "models"}} for each in (demo, taken)]
-    kubectl.apply({**service, "metadata": {"name": "taken", "namespace": "models"}}, *objects).ok()
+    router = {"apiVersion": "tokenfleet.dev/v1alpha1", "kind": "LLMRouter", "spec": {}}
+    router["metadata"] = {"name": "shared", "namespace": "models"}
+    kubectl.apply({**service, "metadata": {"name": "taken", "namespace": "models"}}, router, *objects).ok()
 
     def names(kind: str) -> list[str]:
         return kubectl("-n", "models", "get", kind, "-o", "name").ok().split()
 
     eventually("the router of demo", lambda: "deployment.apps/demo-router" in names("deployments"))
+    eventually("the shared router", lambda: "deployment.apps/shared-router" in names("deployments"))
     eventually("the Service of demo", lambda: "service/demo" in names("services"))
     kubectl("-n", "models", "delete", "service", "demo").ok()
     eventually("the Service to be put back", lambda: "service/demo" in names("services"))

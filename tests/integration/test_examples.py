@@ -17,12 +17,12 @@ ARGO_SUM = "h1:rvrkW/JdH4V+xJgNDZI9wa/Ygd+fWoGbd1rAhvno22c="
 
 @pytest.fixture(scope="module")
 def kubectl(kubeconfig: Path, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
-    """An API server with our CRD, Argo CD's, and the namespaces that the examples go to."""
+    """An API server with our CRDs, Argo CD's, and the namespaces that the examples go to."""
     kubectl = Kubectl(kubeconfig)
     for namespace in ("examples", "argocd"):
         kubectl.ensure_namespace(namespace)
     crds = {
-        "llmdeployments.tokenfleet.dev": ROOT / "crds" / "llmdeployments.yaml",
+        **{f"{plural}.tokenfleet.dev": ROOT / "crds" / f"{plural}.yaml" for plural in ("llmdeployments", "llmrouters")},
         "applications.argoproj.io": _argo(tmp_path_factory.mktemp("go")) / "application-crd.yaml",
     }
     for name, path in crds.items():
@@ -66,4 +66,5 @@ def test_the_health_check_is_added_to_the_config_map_that_is_there(kubectl: Kube
     patch = ROOT / "examples" / "gitops" / "argocd-cm.yaml"
     kubectl("-n", "argocd", "patch", "configmap", "argocd-cm", "--patch-file", patch).ok()
     data = json.loads(kubectl("-n", "argocd", "get", "configmap", "argocd-cm", "-o", "json").ok())["data"]
-    assert sorted(data) == ["resource.customizations.health.tokenfleet.dev_LLMDeployment", "url"]
+    health = "resource.customizations.health.tokenfleet.dev"
+    assert sorted(data) == [f"{health}_LLMDeployment", f"{health}_LLMRouter", "url"]

@@ -11,15 +11,19 @@ import yaml
 from e2e.cluster import go
 from tests.integration.command_lines import ROOT
 from tokenfleet import contract
-from tokenfleet.api.conditions import AS_EXPECTED, REASONS
+from tokenfleet.api.conditions import AS_EXPECTED, NO_MODELS, REASONS, ROUTES_UNRESOLVED
 
-KEY = f"resource.customizations.health.{contract.GROUP}_{contract.KIND}"
-SCRIPT: str = yaml.safe_load((ROOT / "examples" / "gitops" / "argocd-cm.yaml").read_text())["data"][KEY]
+DATA = yaml.safe_load((ROOT / "examples" / "gitops" / "argocd-cm.yaml").read_text())["data"]
+KEYS = [f"resource.customizations.health.{contract.GROUP}_{kind}" for kind in (contract.KIND, contract.ROUTER_KIND)]
+SCRIPT: str = DATA[KEYS[0]]
 
+TRUE = (AS_EXPECTED, ROUTES_UNRESOLVED, NO_MODELS)
+"""Reasons that never stand beside False."""
 NOT_DEGRADED = {
     "Creating": "Progressing",
     "InsufficientGPU": "Progressing",
     "LoadingModel": "Progressing",
+    "RouterNotFound": "Progressing",
     "RouterStarting": "Progressing",
     "ScaledToZero": "Suspended",
     "Unschedulable": "Progressing",
@@ -82,7 +86,12 @@ def test_the_health(tmp_path: Path, body: dict[str, Any], expected: tuple[str, s
     assert health(tmp_path, body) == [expected]
 
 
+def test_both_kinds_are_told_alike() -> None:
+    assert list(DATA) == KEYS
+    assert DATA[KEYS[0]] == DATA[KEYS[1]]
+
+
 def test_every_reason_for_not_being_ready(tmp_path: Path) -> None:
-    reasons = [reason for reason in REASONS if reason != AS_EXPECTED]
+    reasons = [reason for reason in REASONS if reason not in TRUE]
     found = health(tmp_path, *(deployment("False", reason) for reason in reasons))
     assert {reason: status for reason, (status, _) in zip(reasons, found, strict=True) if status != "Degraded"} == NOT_DEGRADED

@@ -13,7 +13,7 @@ from tests.integration.operators import Audit, Namespace, Operators, eventually
 from tests.integration.raw_api import connected
 from tokenfleet import contract
 from tokenfleet.api import conditions as c
-from tokenfleet.api.crd import custom_resource_definition
+from tokenfleet.api.crd import LLM_DEPLOYMENT, LLM_ROUTER, custom_resource_definition
 
 NAME = "llama"
 AWAY_SECONDS = 60.0
@@ -153,9 +153,11 @@ def test_a_crd_that_is_missing_is_waited_for_and_one_that_goes_away_ends_it(tmp_
     with ControlPlane.start(tmp_path / "plane") as plane, connected(plane) as client:
         Namespace(client, "crd")
         operator = operators.start(plane.kubeconfig, "crd")
-        eventually("it to wait", lambda: "waiting for the CRD" in operator.log)
+        eventually("it to wait", lambda: f"waiting for the CRD of {contract.KIND}" in operator.log)
         assert (operator.probe("/healthz"), operator.probe("/readyz")) == (200, 503)
-        client.post(CRDS, json=custom_resource_definition()).raise_for_status()
+        client.post(CRDS, json=custom_resource_definition(LLM_DEPLOYMENT)).raise_for_status()
+        eventually("it to wait for the other one", lambda: f"waiting for the CRD of {contract.ROUTER_KIND}" in operator.log)
+        client.post(CRDS, json=custom_resource_definition(LLM_ROUTER)).raise_for_status()
         eventually("it to go on", operator.leads)
         client.delete(f"{CRDS}/{contract.PLURAL}.{contract.GROUP}").raise_for_status()
         eventually("its end", lambda: not operator.running(), seconds=60)

@@ -15,12 +15,14 @@ from kubernetes.aio import config
 from e2e.cluster.control_plane import ControlPlane
 from tests.integration.raw_api import connected
 from tokenfleet import contract
-from tokenfleet.api.crd import custom_resource_definition
+from tokenfleet.api.crd import custom_resource_definitions
 from tokenfleet.controller.resources.router_access import build_router_role, build_router_role_binding
 from tokenfleet.router.catalog import Catalog
-from tokenfleet.router.metrics import Metrics
-from tokenfleet.router.sources import ClusterSource
-from tokenfleet.router.watch import Patience
+from tokenfleet.router.reporting.metrics import Metrics
+from tokenfleet.router.shared import Shared
+from tokenfleet.router.source.sources import ClusterSource
+from tokenfleet.router.source.watch import Patience
+from tokenfleet.router.wire.limits import Limits
 from tokenfleet.settings import RouterSettings
 
 NAMESPACE, NAME = "router-watch", "llama"
@@ -34,15 +36,15 @@ Json = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def api(control_plane: ControlPlane) -> Iterator[httpx.Client]:
-    """With the CRD, an LLMDeployment, and a router's Role."""
+    """With the CRDs, an LLMDeployment, and a router's Role."""
     with connected(control_plane) as client:
         client.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE}})
-        definition = custom_resource_definition()
-        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
         apply = {"Content-Type": "application/apply-patch+yaml"}
-        answer = client.patch(path, json=definition, params={"fieldManager": "test", "force": "true"}, headers=apply)
-        assert answer.is_success, answer.text
-        owner = {"metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "0"}}
+        for definition in custom_resource_definitions():
+            path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
+            answer = client.patch(path, json=definition, params={"fieldManager": "test", "force": "true"}, headers=apply)
+            assert answer.is_success, answer.text
+        owner = {"kind": contract.KIND, "metadata": {"name": NAME, "namespace": NAMESPACE, "uid": "0"}}
         for kind, made in (("roles", build_router_role(owner)), ("rolebindings", build_router_role_binding(owner))):
             made["metadata"].pop("ownerReferences", None)
             _do(client, "POST", f"{RBAC}/{kind}", made)
@@ -97,10 +99,10 @@ async def _router(kubeconfig: Path) -> AsyncIterator[tuple[Catalog, Metrics]]:
         return client
 
     settings = RouterSettings.from_environment({contract.ENV_NAMESPACE: NAMESPACE, contract.ENV_DEPLOYMENT: NAME})
-    catalog, metrics = Catalog(), Metrics()
-    following = asyncio.create_task(ClusterSource(catalog, settings, metrics, connect=connect, patience=QUICK).follow())
+    shared = Shared.new(Limits())
+    following = asyncio.create_task(ClusterSource(shared, settings, connect=connect, patience=QUICK).follow())
     try:
-        yield catalog, metrics
+        yield shared.catalog, shared.metrics
         assert not following.done()
     finally:
         following.cancel()
@@ -109,7 +111,8 @@ async def _router(kubeconfig: Path) -> AsyncIterator[tuple[Catalog, Metrics]]:
 
 
 def _states(catalog: Catalog) -> dict[str, str]:
-    return {one.name: one.seen.state.value for model in catalog.models() for one in model.replicas.all()}
+    pools = [pool for model in catalog.models() for pool in model.pools]
+    return {one.name: one.seen.state.value for pool in pools for one in pool.replicas.all()}
 
 
 async def test_a_router_follows_its_deployment_and_its_pods(api: httpx.Client, control_plane: ControlPlane) -> None:
@@ -128,7 +131,7 @@ async def test_a_router_follows_its_deployment_and_its_pods(api: httpx.Client, c
         _set_status(api, "engine-a", ready=True)
         _set_status(api, "engine-b", ready=True)
         await _until(lambda: _states(catalog) == {"engine-a": "routable", "engine-b": "routable"})
-        (replica, _) = sorted(catalog.models()[0].replicas.all(), key=lambda one: one.name)
+        (replica, _) = sorted(catalog.models()[0].pools[0].replicas.all(), key=lambda one: one.name)
         assert replica.authority == b"10.9.8.7:8000"
 
         mark = {"metadata": {"annotations": {contract.ANNOTATION_DRAINING: "2026-01-01T00:00:00Z"}}}
