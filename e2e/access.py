@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from e2e.cluster import paths
 from e2e.kubectl import Kubectl, KubectlError, wait_for
+from tokenfleet import contract
 
 PROXY_SECONDS = 15
 """kube-proxy refuses connections to a Service until it has seen a ready pod, which it looks for once a second."""
@@ -28,8 +29,27 @@ def base_url(kubectl: Kubectl, service: str) -> Iterator[str]:
         wait_for(f"Service {service} to take connections", lambda: _listens(address, port), timeout=PROXY_SECONDS)
         yield f"http://{address}:{port}"
         return
+    with _forwarded(kubectl, f"service/{service}", 80) as url:
+        yield url
+
+
+@contextmanager
+def pod_url(kubectl: Kubectl, pod: str, port: int = contract.ENGINE_PORT) -> Iterator[str]:
+    """http://ADDRESS:PORT of one pod, as long as the context lasts."""
+    if paths.user_kubeconfig() is None:
+        body = kubectl.get("pod", pod)
+        if body is None:
+            raise KubectlError(f"there is no pod {kubectl.namespace}/{pod}")
+        yield f"http://{body['status']['podIP']}:{port}"
+        return
+    with _forwarded(kubectl, f"pod/{pod}", port) as url:
+        yield url
+
+
+@contextmanager
+def _forwarded(kubectl: Kubectl, target: str, port: int) -> Iterator[str]:
     with subprocess.Popen(
-        kubectl.command("port-forward", f"service/{service}", ":80"),
+        kubectl.command("port-forward", target, f":{port}"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -38,7 +58,7 @@ def base_url(kubectl: Kubectl, service: str) -> Iterator[str]:
             assert process.stdout is not None
             line = process.stdout.readline()
             if (found := re.search(r"127\.0\.0\.1:(\d+)", line)) is None:
-                raise KubectlError(f"kubectl port-forward service/{service}: {line.strip()}")
+                raise KubectlError(f"kubectl port-forward {target}: {line.strip()}")
             yield f"http://127.0.0.1:{found[1]}"
         finally:
             process.terminate()
