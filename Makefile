@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint test-unit test-integration e2e cluster-up cluster-down images crds bench-reconcile clean
+.PHONY: help setup demo test lint test-unit test-integration e2e cluster-up cluster-down images crds bench-reconcile bench-router clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1mmake %-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ lint: setup ## Check style, types and the layers between the packages
 test-unit: setup ## Tests that need nothing, in less than a minute
 	@$(RUN) -m pytest tests --ignore=tests/integration
 
-test-integration: setup ## Tests on a real API server (etcd and kube-apiserver, built if missing)
+test-integration: setup ## Tests on a real API server and a real Redis (built or installed if missing)
 	@$(RUN) -m pytest tests/integration
 
 e2e: setup ## Stories on a whole cluster with real vLLM pods (started if missing)
@@ -49,6 +49,9 @@ crds: setup ## Write crds/ and the chart's CRD from the models in operator/token
 
 bench-reconcile: setup ## Time 1,000 LLMDeployments against a bare client; writes build/bench/reconcile.json
 	@$(RUN) -m e2e.bench.reconcile
+
+bench-router: setup ## Our router beside others, a core each: CPU, latency, memory (ARGS=--quick); writes build/bench/router.json
+	@$(RUN) -m e2e.bench.router $(ARGS)
 
 clean: setup ## Stop the cluster; delete it, its caches, build/ and .venv
 	@$(RUN) -m e2e.cluster clean

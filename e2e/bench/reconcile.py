@@ -28,7 +28,7 @@ import httpx
 
 from e2e.cluster.control_plane import ControlPlane, free_ports
 from tokenfleet import contract
-from tokenfleet.api.crd import custom_resource_definition
+from tokenfleet.api.crd import custom_resource_definitions
 from tokenfleet.api.v1alpha1 import parse_spec
 from tokenfleet.controller import kinds
 from tokenfleet.controller.drift import stamped
@@ -226,7 +226,7 @@ def _requests(deployment: Json, settings: ControllerSettings) -> list[tuple[str,
     for child in build_children(deployment, spec, settings):
         path = kinds.of(child["kind"]).path(NAMESPACE, child["metadata"]["name"])
         requests.append((path + _APPLY, json.dumps(stamped(child)).encode()))
-    status = build_status(Observed(deployment=deployment), spec, Outcome(), now=utc_now())
+    status = build_status(Observed(owner=deployment), spec, Outcome(), now=utc_now())
     body = {"apiVersion": contract.API_VERSION, "kind": contract.KIND, "metadata": {"name": name}, "status": status}
     requests.append((kinds.LLM_DEPLOYMENT.path(NAMESPACE, name, subresource="status") + _APPLY, json.dumps(body).encode()))
     return requests
@@ -260,9 +260,11 @@ def _plane(directory: Path, objects: int) -> Iterator[ControlPlane]:
     with ControlPlane.start(directory) as plane, _client(plane) as client:
         client.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE}}).raise_for_status()
         crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-        client.post(crds, json=custom_resource_definition()).raise_for_status()
-        while client.get(kinds.LLM_DEPLOYMENT.path(NAMESPACE)).status_code != httpx.codes.OK:
-            time.sleep(0.05)
+        for definition in custom_resource_definitions():
+            client.post(crds, json=definition).raise_for_status()
+        for kind in kinds.OWNERS:
+            while client.get(kind.path(NAMESPACE)).status_code != httpx.codes.OK:
+                time.sleep(0.05)
         for number in range(objects):
             deployment = {
                 "apiVersion": contract.API_VERSION,

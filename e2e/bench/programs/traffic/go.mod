@@ -1,0 +1,3 @@
+module tokenfleet/bench/traffic
+
+go 1.24
