@@ -134,8 +134,6 @@ class RouterSettings:
     """Where set, the traffic port speaks TLS with tls.crt and tls.key of it."""
     redis_url_file: Path | None = None
     """Where set, limits are shared through the Redis that its URL names, and the durable queue lives there."""
-    access_log: str = "errors"
-    """Requests that get a line on stdout: off, errors, all."""
     static_replicas: tuple[tuple[str, int], ...] = ()
     """Where set, these are the replicas, and the Kubernetes API is not asked for anything."""
     static_model: str = ""
@@ -154,7 +152,6 @@ class RouterSettings:
             keys_dir=_path(environment, contract.ENV_ROUTER_KEYS_DIR),
             tls_dir=_path(environment, contract.ENV_ROUTER_TLS_DIR),
             redis_url_file=_path(environment, contract.ENV_ROUTER_REDIS_URL_FILE),
-            access_log=_choice(environment, "TOKENFLEET_ROUTER_ACCESS_LOG", ("errors", "off", "all")),
             host=_text(environment, "TOKENFLEET_ROUTER_HOST", ""),
             port=_integer(environment, "TOKENFLEET_ROUTER_PORT", contract.ROUTER_PORT, low=0, high=65_535),
             admin_port=_integer(environment, "TOKENFLEET_ROUTER_ADMIN_PORT", contract.ROUTER_ADMIN_PORT, low=0, high=65_535),

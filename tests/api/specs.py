@@ -122,6 +122,8 @@ GOOD = [
             "tls": {"secretName": "llama.tls"},
             "redis": {"urlSecret": "redis-url"},
             "async": {"enabled": True, "visibilitySeconds": 60, "maxTries": 1, "resultSeconds": 60, "maxPending": 1},
+            "accessLog": "All",
+            "tracing": {"endpoint": "http://otel-collector.observability:4318", "sampleRatio": "0.1"},
         },
     ),
     good("a session header that is left to its default", router={"policy": "SessionAffinity"}),
@@ -315,6 +317,13 @@ BAD = [
     bad("a Secret with a path", "spec.router.redis.urlSecret", router={"redis": {"urlSecret": "../redis"}}),
     bad("no request a minute", "spec.router.limits.requestsPerMinute", router={"limits": {"requestsPerMinute": 0}}),
     bad("a body of nothing", "spec.router.bounds.maxBodyBytes", "1024", router={"bounds": {"maxBodyBytes": 1}}),
+    bad("a log of some", "spec.router.accessLog", "Errors", router={"accessLog": "Some"}),
+    bad("a collector without a scheme", "spec.router.tracing.endpoint", router={"tracing": {"endpoint": "otel:4318"}}),
+    bad(
+        "spans of more than all",
+        "spec.router.tracing.sampleRatio",
+        router={"tracing": {"endpoint": "http://o", "sampleRatio": "2"}},
+    ),
     bad("media perhaps", "spec.router.bounds.mediaUrls", router={"bounds": {"mediaUrls": "Maybe"}}),
     bad("a path that may not pass", "spec.router.extraPaths[0]", router={"extraPaths": ["/invocations"]}),
     bad(

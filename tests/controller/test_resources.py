@@ -159,14 +159,25 @@ def test_a_change_of_what_the_router_reads_live_restarts_no_pod() -> None:
         "bounds": {"maxBodyBytes": 2048},
         "extraPaths": ["/score"],
         "async": {"enabled": True, "maxTries": 1},
+        "accessLog": "All",
     }
-    pods = set(Router.model_fields) - {"replicas", "auth", "tls", "redis"}
+    pods = set(Router.model_fields) - {"replicas", "auth", "tls", "redis", "tracing"}
     assert {Router.model_fields[name].alias for name in pods} == set(live), "a new field belongs into one of the two lists"
     route = {"model": "m", "fallbacks": ["n"]}
     redis: Json = {"redis": {"urlSecret": "r"}}
     assert router_children(**redis, **live, routes=[route]) == router_children(**redis)
     del live["async"]
     assert router_children(**live, routes=[route]) == router_children()
+
+
+def test_traces_are_asked_for_by_opentelemetrys_own_variables() -> None:
+    router = {"tracing": {"endpoint": "http://collector:4318", "sampleRatio": "0.25"}}
+    env = child("Deployment", "llama-router", router=router)["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert {each["name"]: each["value"] for each in env if each["name"].startswith("OTEL_")} == {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.25",
+    }
 
 
 @pytest.mark.parametrize("field", ["auth", "tls", "redis"])

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from tokenfleet.router.reporting.access_log import AccessLog
 from tokenfleet.router.reporting.journal import Journal
 from tokenfleet.router.reporting.outlet import Outlet
 from tokenfleet.router.reporting.setup import Reporting
+from tokenfleet.router.terms import Terms
 from tokenfleet.router.wire.deadlines import NEVER, Deadlines
 
 
@@ -36,9 +38,9 @@ class Sink:
         return [msgspec.json.decode(line) for line in self.data.splitlines()]
 
 
-def access_log(sink: Sink, *, everything: bool = True) -> tuple[AccessLog, Deadlines]:
+def access_log(sink: Sink, *, wanted: str = "All") -> tuple[AccessLog, Deadlines]:
     wheel = Deadlines(lambda: 0.0)
-    return AccessLog(sink, wheel, everything=everything, clock=lambda: 1_790_000_000.0625), wheel
+    return AccessLog(sink, wheel, wanted=lambda: wanted, clock=lambda: 1_790_000_000.0625), wheel
 
 
 def test_a_line_says_who_asked_for_what_and_what_came_of_it() -> None:
@@ -101,7 +103,7 @@ def test_what_a_client_sent_cannot_end_a_line() -> None:
 )
 def test_by_default_what_went_wrong_has_a_line(code: int, reason: str, told: bool) -> None:
     sink = Sink()
-    log, wheel = access_log(sink, everything=False)
+    log, wheel = access_log(sink, wanted="Errors")
     log.ended(record(code=code, reason=reason))
     wheel.sweep()
     assert len(sink.lines()) == told
@@ -187,7 +189,7 @@ async def test_no_prompt_no_answer_and_no_credential_stands_in_it() -> None:
 
     sink = Sink()
     async with fleet(engine) as (front, _):
-        log = AccessLog(sink, front.shared.deadlines, everything=True, clock=lambda: 0.0)
+        log = AccessLog(sink, front.shared.deadlines, wanted=lambda: "All", clock=lambda: 0.0)
         front.shared.journal.add(log.ended)
         for number, stream in ((1, False), (2, True)):
             body = {"model": "llama", "messages": [{"role": "user", "content": f"secret-prompt-{number}"}], "stream": stream}
@@ -202,16 +204,17 @@ async def test_no_prompt_no_answer_and_no_credential_stands_in_it() -> None:
 @pytest.mark.parametrize(
     ("mode", "codes"),
     [
-        pytest.param("off", [], id="off"),
-        pytest.param("errors", [404], id="errors"),
-        pytest.param("all", [200, 404], id="all"),
+        pytest.param("Off", [], id="off"),
+        pytest.param("Errors", [404], id="errors"),
+        pytest.param("All", [200, 404], id="all"),
     ],
 )
-async def test_the_settings_say_who_has_a_line_on_stdout(
-    mode: str, codes: list[int], capfd: pytest.CaptureFixture[str]
+async def test_the_spec_says_who_has_a_line_on_stdout_and_may_say_otherwise_later(
+    mode: Literal["Off", "Errors", "All"], codes: list[int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with router() as front:
-        reporting = Reporting(front.shared, access_log=mode, environment={})
+        reporting = Reporting(front.shared, environment={})
+        front.shared.adopt(Terms(access_log=mode))
         front.shared.journal.ended(record())
         front.shared.journal.answered(404, "unknown_path", request_id=b"1")
         reporting.close()

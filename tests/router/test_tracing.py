@@ -158,7 +158,7 @@ async def test_a_routers_spans_reach_a_collector(monkeypatch: pytest.MonkeyPatch
     with collector() as (address, received):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         async with fleet(answer) as (front, (engine,)):
-            reporting = Reporting(front.shared, access_log="off", environment=os.environ)
+            reporting = Reporting(front.shared, environment=os.environ)
             header = f"traceparent: {TRACEPARENT.decode()}\r\n"
             assert (await front.ask(post(headers=header))).status == 200
             assert engine.calls[0].headers["traceparent"] == TRACEPARENT.decode()

@@ -1,7 +1,7 @@
 """What the spec says of a router: an LLMDeployment's own (`spec.router`), or a shared one's (an LLMRouter's `spec`).
 
 The router reads these fields live from the Kubernetes API (router/terms.py), so changing a value restarts nothing. Only which
-Secrets there are (`auth`, `tls`, `redis`) is in the router's pods, as mounts, and rolls them one at a time.
+Secrets there are (`auth`, `tls`, `redis`), and `tracing`, stand in the router's pods, and roll them one at a time.
 """
 
 import json
@@ -129,6 +129,19 @@ class Async(Ruled):
     )
 
 
+class Tracing(Ruled):
+    """OpenTelemetry spans of requests, by OTLP over HTTP."""
+
+    endpoint: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^https?://[A-Za-z0-9.\[\]:-]+(/[^ ]*)?$")] = Field(
+        description="The collector's base URL, such as http://otel-collector.observability:4318."
+    )
+    sample_ratio: Annotated[str, Field(pattern=FRACTION)] = Field(
+        default="1.0",
+        description="The part of requests that gets a span, as a decimal in quotes. A request whose traceparent says so is "
+        "sampled, or not, whatever stands here.",
+    )
+
+
 class Router(Ruled):
     """The router in front of the engines."""
 
@@ -181,6 +194,12 @@ class Router(Ruled):
     tls: Tls | None = Field(default=None, description="TLS between clients and the router. Absent: plain HTTP.")
     redis: Redis | None = Field(default=None, description="A Redis that the router's replicas share.")
     asynchronous: Async = Field(default=Async(), alias="async", description="The durable queue.")
+    access_log: Literal["Errors", "All", "Off"] = Field(
+        default="Errors",
+        description="Requests that get a line of JSON on the router's stdout, without prompt or answer. Errors: those that "
+        "were not answered whole and well.",
+    )
+    tracing: Tracing | None = Field(default=None, description="OpenTelemetry spans of requests. Absent: none.")
 
 
 def only_defaults(path: str, value: Ruled) -> str:

@@ -50,7 +50,7 @@ def main() -> None:
 async def serve(settings: RouterSettings) -> None:
     """Until a signal ends it, or something that must not fail has failed."""
     shared = Shared.new(Limits.of(settings))
-    reporting = Reporting(shared, access_log=settings.access_log, environment=os.environ)
+    reporting = Reporting(shared, environment=os.environ)
     server, admin = Server(shared), Admin(shared)
     signals = _signals(shared.loop)
     companions: list[asyncio.Task[None]] = []

@@ -14,7 +14,7 @@ from tokenfleet.router.queue.shedding import Shedder
 from tokenfleet.router.rejections import LEAVING, Rejected
 from tokenfleet.router.reporting.journal import Journal
 from tokenfleet.router.reporting.metrics import Metrics
-from tokenfleet.router.terms import Terms
+from tokenfleet.router.terms import DEFAULT, Terms
 from tokenfleet.router.wire.deadlines import Deadlines
 from tokenfleet.router.wire.limits import Limits
 from tokenfleet.router.wire.tls import Certificates
@@ -46,6 +46,8 @@ class Shared:
     """Open connections, whose type the server knows, and what of the durable queue runs here: a goodbye waits for all."""
     held_bytes: int = 0
     """Of bodies that are being read or may have to be sent again."""
+    access_log: str = DEFAULT.access_log
+    """Requests that are told of in the access log."""
     leaving: bool = False
     """SIGTERM has come: each answer asks its client to connect anew, elsewhere."""
     _prefix: bytes = field(default_factory=lambda: b"%016x" % random.getrandbits(64))
@@ -71,6 +73,7 @@ class Shared:
 
     def adopt(self, terms: Terms) -> None:
         """Take what the spec says of the router as a whole."""
+        self.access_log = terms.access_log
         self.limits = dataclasses.replace(
             self.limits, body_bytes=terms.bounds.max_body_bytes, peer_connections=terms.max_connections_per_peer
         )

@@ -71,6 +71,7 @@ class Terms(msgspec.Struct, frozen=True, rename="camel"):
     bounds: Bounds = Bounds()
     extra_paths: tuple[str, ...] = ()
     asynchronous: AsyncTerms = msgspec.field(name="async", default=AsyncTerms())
+    access_log: Literal["Errors", "All", "Off"] = "Errors"
 
 
 DEFAULT: Final = Terms()

@@ -66,6 +66,7 @@ def _container(owner: Json, router: Router, settings: ControllerSettings, drain_
             {"name": _OWNER_VARIABLES[owner["kind"]], "value": owner["metadata"]["name"]},
             {"name": contract.ENV_DRAIN_SECONDS, "value": str(drain_seconds)},
             *({"name": secret.variable, "value": secret.value} for secret in secrets_of(router)),
+            *_tracing(router),
         ],
         "ports": [
             {"name": "http", "containerPort": contract.ROUTER_PORT, "protocol": "TCP"},
@@ -90,3 +91,14 @@ def _container(owner: Json, router: Router, settings: ControllerSettings, drain_
     }
     mounts = [router_secrets.mount(secret) for secret in secrets_of(router)]
     return {**container, "volumeMounts": mounts} if mounts else container
+
+
+def _tracing(router: Router) -> list[Json]:
+    """OpenTelemetry's own variables."""
+    if router.tracing is None:
+        return []
+    return [
+        {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": router.tracing.endpoint},
+        {"name": "OTEL_TRACES_SAMPLER", "value": "parentbased_traceidratio"},
+        {"name": "OTEL_TRACES_SAMPLER_ARG", "value": router.tracing.sample_ratio},
+    ]

@@ -1,7 +1,7 @@
 """The access log: a line of JSON on stdout for each request that has ended. No prompt, no answer, no credential.
 
-By default it tells of those that went wrong; of all, or none, where the settings say so. It is never sampled: a request that
-has no line under `all` did not happen, and one that has none under `errors` was answered whole. Where stdout is not read,
+By default it tells of those that went wrong; of all, or none, where the spec says so. It is never sampled: a request that
+has no line under `All` did not happen, and one that has none under `Errors` was answered whole. Where stdout is not read,
 lines are dropped and counted, not waited for.
 
 Lines are made at once and handed on a few times a second, at a turn of the wheel of deadlines, so that a line costs no system
@@ -19,6 +19,7 @@ from tokenfleet.router.reporting.record import Record
 from tokenfleet.router.wire.deadlines import NEVER, Deadlines
 
 _WELL: Final = frozenset((ANSWERED, RELAYED))
+_ALL, _OFF = "All", "Off"
 _BATCH_LINES: Final = 256
 _SOON: Final = 0.0
 
@@ -63,12 +64,12 @@ class Dropped(msgspec.Struct):
 class AccessLog:
     """A reader of the journal."""
 
-    __slots__ = ("_clock", "_dropped", "_encoder", "_everything", "_lines", "_outlet", "deadline")
+    __slots__ = ("_clock", "_dropped", "_encoder", "_lines", "_outlet", "_wanted", "deadline")
 
-    def __init__(self, outlet: Outlet, deadlines: Deadlines, *, everything: bool, clock: Callable[[], float]) -> None:
-        """everything: requests that went well have a line too. clock: seconds since 1970."""
+    def __init__(self, outlet: Outlet, deadlines: Deadlines, *, wanted: Callable[[], str], clock: Callable[[], float]) -> None:
+        """wanted: Errors, All or Off, as the spec says now. clock: seconds since 1970."""
         self._outlet = outlet
-        self._everything = everything
+        self._wanted = wanted
         self._clock = clock
         self._encoder = msgspec.json.Encoder()
         self._lines: list[bytes] = []
@@ -77,7 +78,8 @@ class AccessLog:
         deadlines.add(self)
 
     def ended(self, record: Record) -> None:
-        if not self._everything and record.code < 400 and record.reason in _WELL:
+        wanted = self._wanted()
+        if wanted != _ALL and (wanted == _OFF or (record.code < 400 and record.reason in _WELL)):
             return
         self._lines.append(self._encoder.encode(_line(record, self._now())))
         self.deadline = _SOON

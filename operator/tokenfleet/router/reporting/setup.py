@@ -1,4 +1,4 @@
-"""Who reads the journal beside the metrics: the access log and traces, as the settings and the environment want them."""
+"""Who reads the journal beside the metrics: the access log, and traces where the environment wants them."""
 
 import sys
 import time
@@ -18,15 +18,11 @@ _CLOSE_SECONDS: Final = 2.0
 class Reporting:
     """Of one process."""
 
-    def __init__(self, shared: Shared, *, access_log: str, environment: Mapping[str, str]) -> None:
-        """access_log: off, errors, all."""
-        self._outlet: Outlet | None = None
-        self._log: AccessLog | None = None
+    def __init__(self, shared: Shared, *, environment: Mapping[str, str]) -> None:
         self._tracing: Tracing | None = None
-        if access_log != "off":
-            self._outlet = Outlet(sys.stdout.fileno())
-            self._log = AccessLog(self._outlet, shared.deadlines, everything=access_log == "all", clock=time.time)
-            shared.journal.add(self._log.ended)
+        self._outlet = Outlet(sys.stdout.fileno())
+        self._log = AccessLog(self._outlet, shared.deadlines, wanted=lambda: shared.access_log, clock=time.time)
+        shared.journal.add(self._log.ended)
         if tracing.wanted(environment):
             try:
                 self._tracing = Tracing(tracing.otlp())
@@ -39,8 +35,7 @@ class Reporting:
 
     def close(self) -> None:
         """Let go of what waits still, at the process's end: this waits for it, a moment at most."""
-        if self._log is not None and self._outlet is not None:
-            self._log.flush()
-            self._outlet.close(seconds=_CLOSE_SECONDS)
+        self._log.flush()
+        self._outlet.close(seconds=_CLOSE_SECONDS)
         if self._tracing is not None:
             self._tracing.close(seconds=_CLOSE_SECONDS)
