@@ -144,15 +144,25 @@ def pod_links(used: Addresses) -> list[str]:
 
 def collisions(used: Addresses) -> list[str]:
     """Routes of the machine, not ours, that lead into one of the cluster's networks."""
-    found = []
     ours = {paths.LINK_NAME, *pod_links(used)} if owner(paths.LINK_NAME) == mark() else set()
-    for route in _routes():
-        if route["dst"] == "default" or route.get("dev") in ours:
+    return overlapping(_routes(), used, ours=ours)
+
+
+def overlapping(routes: Sequence[dict[str, Any]], used: Addresses, *, ours: set[str]) -> list[str]:
+    """Those of the routes, of links that are not `ours`, that lead into one of the cluster's networks."""
+    found = []
+    for route in routes:
+        if route["dst"] == "default" or route.get("dev") in ours or _is_going(route):
             continue
         target = Network(route["dst"], strict=False)
         if target.overlaps(used.pods) or target.overlaps(used.services):
             found.append(f"{route['dst']} dev {route.get('dev', '?')}")
     return found
+
+
+def _is_going(route: dict[str, Any]) -> bool:
+    """Its link was removed a moment ago, with a pod's network namespace: `ip` calls it if7, and the kernel drops it soon."""
+    return "dev" in route and not Path("/sys/class/net", route["dev"]).exists()
 
 
 def nft_tables() -> set[tuple[str, str]]:

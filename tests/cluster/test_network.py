@@ -85,3 +85,18 @@ def test_whose_link_it_is_stands_in_its_mark(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TOKENFLEET_CACHE", "/some/cache")
     assert network.cache_of(network.mark()) == Path("/some/cache")
     assert network.cache_of("a bridge of mine") is None
+
+
+@pytest.mark.parametrize(
+    ("route", "found"),
+    [
+        pytest.param({"dst": "10.199.0.0/24", "dev": "lo"}, ["10.199.0.0/24 dev lo"], id="a link of someone else's"),
+        pytest.param({"dst": "10.199.17.5"}, ["10.199.17.5 dev ?"], id="a route over several links"),
+        pytest.param({"dst": "10.199.0.6", "dev": "ours0"}, [], id="a link of ours"),
+        pytest.param({"dst": "10.199.0.6", "dev": "if7"}, [], id="a link that is being removed, and has no name any more"),
+        pytest.param({"dst": "default", "dev": "lo"}, [], id="the default route"),
+        pytest.param({"dst": "192.168.0.0/16", "dev": "lo"}, [], id="another network"),
+    ],
+)
+def test_only_routes_of_others_that_lead_into_our_networks_are_in_the_way(route: dict[str, str], found: list[str]) -> None:
+    assert network.overlapping([route], network.addresses(), ours={"ours0"}) == found
