@@ -7,6 +7,7 @@ and what to change. Whether a failure is worth another try is not decided here.
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,13 @@ class EngineFailure(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+def report(failure: EngineFailure, *, note: Path | None) -> None:
+    """Say it where people look, and leave the note."""
+    print(f"tokenfleet-engine: {failure.reason}: {failure.message}", file=sys.stderr, flush=True)
+    if note is not None:
+        leave_note(failure, path=note)
 
 
 def leave_note(failure: EngineFailure, *, path: Path = Path(contract.TERMINATION_LOG_PATH)) -> None:

@@ -5,6 +5,8 @@ stand here once. Standard library only: the controller, the router and the engin
 imports nothing else of ours. Changing a value here is changing an interface; say so in the changelog.
 """
 
+import hashlib
+import re
 from typing import Final
 
 # --- The API ---------------------------------------------------------------------------------------------
@@ -45,10 +47,14 @@ ANNOTATION_APPLIED_HASH: Final = "tokenfleet.dev/applied-hash"
 """On every child: the hash of what the controller last applied, so that a field we no longer send is noticed."""
 ANNOTATION_DRAINING: Final = "tokenfleet.dev/draining"
 """On an engine pod: RFC 3339 deadline of its drain. Routers give a pod that carries it, or is being deleted, nothing new."""
+ANNOTATION_ADAPTERS: Final = "tokenfleet.dev/adapters"
+"""On an engine pod: the LoRA adapters that its engine loads before it is ready, by name, with commas between them."""
 
 # --- Containers, ports and paths -------------------------------------------------------------------------
 CONTAINER_ENGINE: Final = "engine"
 CONTAINER_ROUTER: Final = "router"
+CONTAINER_FETCH: Final = "fetch"
+"""The engine pods' init container, where a model has to be fetched first."""
 
 ENGINE_PORT: Final = 8000
 NIXL_PORT: Final = 5600
@@ -69,10 +75,18 @@ PATH_ENGINE_LIVE: Final = "/health"
 PATH_ENGINE_DRAIN: Final = "/tokenfleet/drain"
 """POST, from loopback only: refuse new requests from now on. Answers {"draining": true, "in_flight": n}."""
 PATH_ENGINE_LOAD: Final = "/tokenfleet/load"
-"""GET: {"draining": bool, "in_flight": n}."""
+"""GET: {"draining": bool, "in_flight": n, …}."""
+PATH_ENGINE_SLEEP: Final = "/tokenfleet/sleep"
+"""POST, from loopback only: give the GPU's memory back, keep the process. 409 while requests run, 501 where vLLM cannot."""
+PATH_ENGINE_WAKE: Final = "/tokenfleet/wake"
+"""POST, from loopback only: take the memory again."""
 
 MODEL_MOUNT_PATH: Final = "/models"
-"""Where the model's volume stands, read-only, in an engine pod."""
+"""Where the volume of a model's pvc:// stands, read-only, in an engine pod."""
+CLAIMS_MOUNT_PATH: Final = "/claims"
+"""Where the claims of a draft model or an adapter stand, each below its own name, where it is not the model's."""
+CACHE_MOUNT_PATH: Final = "/cache"
+"""Where fetched models stand, each at `cached_path`."""
 KEYS_MOUNT_PATH: Final = "/etc/tokenfleet/keys"
 """In a router's pod: one file for each API key."""
 TLS_MOUNT_PATH: Final = "/etc/tokenfleet/tls"
@@ -162,6 +176,12 @@ REASON_ENGINE_START_FAILED: Final = "EngineStartFailed"
 REASON_ENGINE_CRASHED: Final = "EngineCrashed"
 """It served, and then ended by itself."""
 REASON_OUT_OF_MEMORY: Final = "OutOfMemory"
+REASON_MODEL_ACCESS_DENIED: Final = "ModelAccessDenied"
+"""The model store knows the caller not at all, or not well enough."""
+REASON_MODEL_STORE_UNREACHABLE: Final = "ModelStoreUnreachable"
+"""The model store does not answer, or breaks off again and again."""
+REASON_DISK_FULL: Final = "DiskFull"
+"""The model's files have no room where they are to stand."""
 
 # --- Timing ----------------------------------------------------------------------------------------------
 ENGINE_SHUTDOWN_SECONDS: Final = 10
@@ -180,3 +200,24 @@ def termination_grace_seconds(*, drain_seconds: int) -> int:
 def router_grace_seconds(*, drain_seconds: int) -> int:
     """terminationGracePeriodSeconds of a router pod, in seconds: lame duck, running streams, and time to exit."""
     return ROUTER_LAME_DUCK_SECONDS + drain_seconds + 5
+
+
+# --- The model store ---------------------------------------------------------------------------------------
+PROGRESS: Final = re.compile(r"\[(?P<done>\d+)/(?P<total>\d+) bytes(?:, (?P<left>\d+) s left)?\]$")
+"""How a line of the fetch container's log ends that tells of its progress; the controller reads the last one."""
+
+
+def progress(*, done: int, total: int, left: int | None) -> str:
+    """The end of such a line: bytes done and in all, and the seconds that the rest will take where that can be said."""
+    seconds = "" if left is None else f", {left} s left"
+    return f"[{done}/{total} bytes{seconds}]"
+
+
+def cached_path(source: str, revision: str | None) -> str:
+    """Where a fetched model stands: readable, and another path for every other source or revision.
+
+    `source` is a URL such as hf://org/name; the path is below CACHE_MOUNT_PATH.
+    """
+    words = re.sub(r"[^A-Za-z0-9._-]+", "--", source).strip(".-")[:80]
+    digest = hashlib.sha256(f"{source}@{revision or ''}".encode()).hexdigest()[:10]
+    return f"{CACHE_MOUNT_PATH}/{words}-{digest}"

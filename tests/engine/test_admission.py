@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tokenfleet import contract
-from tokenfleet_engine.admission import Admission, Message, Receive, Scope, Send
+from tokenfleet_engine.serving.admission import Admission, Message, Receive, Scope, Send
 
 LOOPBACK = ("127.0.0.1", 50000)
 ROUTER = ("10.1.2.3", 50000)
@@ -239,7 +239,7 @@ async def test_ready_asks_vllm_on_its_own_path(server: Server, client: Client) -
 
 
 async def test_ready_does_not_wait_for_ever(server: Server, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenfleet_engine.admission.HEALTH_SECONDS", 0.0)
+    monkeypatch.setattr("tokenfleet_engine.serving.admission.HEALTH_SECONDS", 0.0)
     server.health_delay = 3600
     answer = await client("GET", contract.PATH_ENGINE_READY)
     assert (answer.status, answer.json()["reason"]) == (503, "HealthTimeout")

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tokenfleet import contract
-from tokenfleet_engine import command
-from tokenfleet_engine.cgroup import cpu_limit, memory_limit, oom_kills
-from tokenfleet_engine.command import Build
 from tokenfleet_engine.failures import EngineFailure
-from tokenfleet_engine.model_files import Model
+from tokenfleet_engine.launch import command
+from tokenfleet_engine.launch.cgroup import cpu_limit, memory_limit, oom_kills
+from tokenfleet_engine.launch.command import Build
+from tokenfleet_engine.launch.model_files import Model
 
 GIB = 1 << 30
 GPU = Build(version="0.32.0", cpu=False)
@@ -38,7 +38,7 @@ def test_what_tokenfleet_relies_on_is_always_there() -> None:
     assert pairs["--model"] == "/models/m"
     assert pairs["--served-model-name"] == "m"
     assert (pairs["--host"], pairs["--port"]) == ("0.0.0.0", "8000")
-    assert pairs["--middleware"] == "tokenfleet_engine.admission.Admission"
+    assert pairs["--middleware"] == "tokenfleet_engine.serving.admission.Admission"
     assert pairs["--shutdown-timeout"] == str(contract.ENGINE_SHUTDOWN_SECONDS)
 
 

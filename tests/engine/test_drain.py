@@ -8,8 +8,8 @@ from threading import Thread
 import pytest
 
 from tokenfleet import contract
-from tokenfleet_engine import drain as module
-from tokenfleet_engine.drain import Drain, Load, LocalEngine, NotServing
+from tokenfleet_engine.serving import drain as module
+from tokenfleet_engine.serving.drain import Drain, Load, LocalEngine, NotServing
 from tokenfleet_engine.main import main
 
 Answer = Load | Exception

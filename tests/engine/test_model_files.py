@@ -12,7 +12,7 @@ import pytest
 from tests.engine.weights import write_safetensors
 from tokenfleet import contract
 from tokenfleet_engine.failures import EngineFailure
-from tokenfleet_engine.model_files import inspect_model
+from tokenfleet_engine.launch.model_files import inspect_model
 
 
 def test_a_whole_model(model: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tokenfleet import contract
-from tokenfleet_engine.symptoms import LONGEST, explain
+from tokenfleet_engine.launch.symptoms import LONGEST, explain
 
 CORE = "(EngineCore pid=37) ERROR 11-21 07:28:16 [core.py:1510] "
 WORKER = "(VllmWorker-0 pid=50) ERROR 11-21 07:30:56 [multiproc_executor.py:953] "

@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from tokenfleet import contract
-from tokenfleet_engine.cgroup import cpu_limit, memory_limit
 from tokenfleet_engine.failures import EngineFailure
-from tokenfleet_engine.model_files import Model
+from tokenfleet_engine.launch.cgroup import cpu_limit, memory_limit
+from tokenfleet_engine.launch.model_files import Model
 
 MODULE: Final = "vllm.entrypoints.openai.api_server"
-MIDDLEWARE: Final = "tokenfleet_engine.admission.Admission"
+MIDDLEWARE: Final = "tokenfleet_engine.serving.admission.Admission"
 QUIET_PATHS: Final = (contract.PATH_ENGINE_LIVE, contract.PATH_ENGINE_READY, contract.PATH_ENGINE_LOAD, "/metrics")
 """Asked every few seconds by probes and scrapers; they would bury all else in the access log."""
 

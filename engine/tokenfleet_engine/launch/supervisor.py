@@ -24,10 +24,10 @@ from dataclasses import dataclass, field
 from typing import IO, Final
 
 from tokenfleet import contract
-from tokenfleet_engine.cgroup import oom_kills
-from tokenfleet_engine.command import ServeCommand
 from tokenfleet_engine.failures import EngineFailure
-from tokenfleet_engine.symptoms import explain
+from tokenfleet_engine.launch.cgroup import oom_kills
+from tokenfleet_engine.launch.command import ServeCommand
+from tokenfleet_engine.launch.symptoms import explain
 
 KEPT_LINES: Final = 400
 SERVING: Final = b"Application startup complete"
