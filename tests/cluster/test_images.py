@@ -45,7 +45,7 @@ def test_a_snapshot_has_the_tag_of_what_it_was_taken_of(copied: Path) -> None:
     [
         pytest.param("engine/Dockerfile.cpu", id="the Dockerfile"),
         pytest.param("engine/constraints-cpu.txt", id="the pins"),
-        pytest.param("engine/tokenfleet_engine/admission.py", id="a module"),
+        pytest.param("engine/tokenfleet_engine/serving/admission.py", id="a module"),
         pytest.param("operator/tokenfleet/contract.py", id="what the engine takes of the operator"),
     ],
 )

@@ -51,7 +51,7 @@ RETRY_AFTER_SECONDS: Final = 1
 
 
 class Admission:
-    """vllm … --middleware tokenfleet_engine.admission.Admission"""
+    """vllm … --middleware tokenfleet_engine.serving.admission.Admission"""
 
     def __init__(self, app: App, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._app = app
