@@ -1,10 +1,11 @@
-"""The objects that bring the small model into a namespace: a claim, where it is local a volume, a ConfigMap and a Job.
+"""The objects that bring the small models into a namespace: a claim, where it is local a volume, a ConfigMap and a Job.
 
-Pure: names and files in, manifests out. The key is the hash of train.py and corpus.txt, so a changed recipe is a new model
-beside the old one, and a link decides which of them the manifests mean.
+Pure: names and files in, manifests out. A recipe's key is the hash of its sources, so a changed recipe is a new model beside
+the old one, and a link decides which of them the manifests mean.
 """
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,24 +13,52 @@ import yaml
 
 Json = dict[str, Any]
 
-NAME: Final = "tokenfleet-demo"
-"""Of the model within the claim."""
-OBJECTS: Final = "tokenfleet-demo-model"
-"""Name of the Job and its ConfigMap."""
 LABELS: Final = {"app.kubernetes.io/part-of": "tokenfleet-demo"}
 ANNOTATION_KEY: Final = "tokenfleet.dev/demo-model"
 MADE: Final = ".made"
 SIZE: Final = "1Gi"
 USER: Final = 65532
 _HERE: Final = Path(__file__).parent
-SOURCES: Final = (_HERE / "train.py", _HERE / "corpus.txt")
 
 
-def key() -> str:
-    digest = hashlib.sha256()
-    for path in SOURCES:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What one Job makes of which files."""
+
+    name: str
+    """Of the result within the claim."""
+    job: str
+    """Name of the Job and its ConfigMap."""
+    sources: tuple[str, ...]
+    """Files beside this one; the first is the program."""
+    what: str
+    """For the person who waits."""
+
+    def key(self) -> str:
+        digest = hashlib.sha256()
+        for name in self.sources:
+            digest.update((_HERE / name).read_bytes())
+        return digest.hexdigest()[:12]
+
+    def made_key(self, uid: str) -> str:
+        """Of this recipe's result in the claim of that uid."""
+        return f"{self.key()}/{uid}"
+
+
+MODEL: Final = Recipe(
+    name="tokenfleet-demo",
+    job="tokenfleet-demo-model",
+    sources=("train.py", "corpus.txt"),
+    what="Training the small model in the cluster (about a minute)",
+)
+"""What demo and stories serve."""
+VARIANTS: Final = Recipe(
+    name="tokenfleet-demo-variants",
+    job="tokenfleet-demo-variants",
+    sources=("variants.py", "train.py", "corpus.txt"),
+    what="Making its draft, its adapters and its broken copies (about half a minute)",
+)
+"""What goes with it: a draft model, LoRA adapters, and copies that each lack or break one thing."""
 
 
 def build_volume(namespace: str, *, claim: str, directory: Path) -> Json:
@@ -66,26 +95,29 @@ def build_claim(*, claim: str, volume: str | None) -> Json:
     }
 
 
-def build_sources() -> Json:
+def build_sources(recipe: Recipe) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": OBJECTS, "labels": LABELS},
-        "data": {path.name: path.read_text(encoding="utf-8") for path in SOURCES},
+        "metadata": {"name": recipe.job, "labels": LABELS},
+        "data": {name: (_HERE / name).read_text(encoding="utf-8") for name in recipe.sources},
     }
 
 
-def build_job(*, claim: str, claim_uid: str, image: str) -> Json:
-    """The Job of job.yaml. Its annotation says which model it made, and in which claim."""
+def build_job(recipe: Recipe, *, claim: str, claim_uid: str, image: str) -> Json:
+    """The Job of job.yaml. Its annotation says what it made, and in which claim."""
     job: Json = yaml.safe_load((_HERE / "job.yaml").read_text(encoding="utf-8"))
-    job["metadata"]["annotations"] = {ANNOTATION_KEY: made_key(claim_uid)}
+    job["metadata"]["name"] = recipe.job
+    job["metadata"]["annotations"] = {ANNOTATION_KEY: recipe.made_key(claim_uid)}
     pod = job["spec"]["template"]["spec"]
     container = pod["containers"][0]
     container["image"] = image
-    container["args"] = [argument.replace(f"{MADE}/key", f"{MADE}/{key()}") for argument in container["args"]]
+    container["command"] = ["python3", f"/source/{recipe.sources[0]}"]
+    container["args"] = [
+        *("--corpus", "/source/corpus.txt"),
+        *("--output", f"/models/{MADE}/{recipe.key()}"),
+        *("--link", f"/models/{recipe.name}"),
+    ]
     pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = claim
+    pod["volumes"][1]["configMap"]["name"] = recipe.job
     return job
-
-
-def made_key(claim_uid: str) -> str:
-    return f"{key()}/{claim_uid}"

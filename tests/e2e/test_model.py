@@ -17,18 +17,18 @@ def _text(tokens: list[int]) -> str:
 
 
 def test_the_job_trains_this_recipe_in_that_image_into_that_claim() -> None:
-    job = objects.build_job(claim="mine", claim_uid="u1", image="registry/engine:1")
+    job = objects.build_job(objects.MODEL, claim="mine", claim_uid="u1", image="registry/engine:1")
     pod = job["spec"]["template"]["spec"]
     container = pod["containers"][0]
     assert container["image"] == "registry/engine:1"
     assert pod["volumes"][0]["persistentVolumeClaim"] == {"claimName": "mine"}
-    assert f"/models/.made/{objects.key()}" in container["args"]
-    assert f"/models/{objects.NAME}" in container["args"]
-    assert job["metadata"]["annotations"] == {objects.ANNOTATION_KEY: f"{objects.key()}/u1"}
+    assert f"/models/.made/{objects.MODEL.key()}" in container["args"]
+    assert f"/models/{objects.MODEL.name}" in container["args"]
+    assert job["metadata"]["annotations"] == {objects.ANNOTATION_KEY: f"{objects.MODEL.key()}/u1"}
 
 
 def test_the_job_is_allowed_under_pod_security_restricted() -> None:
-    pod = objects.build_job(claim="c", claim_uid="u", image="i")["spec"]["template"]["spec"]
+    pod = objects.build_job(objects.MODEL, claim="c", claim_uid="u", image="i")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     security = pod["containers"][0]["securityContext"]
@@ -53,7 +53,7 @@ def test_elsewhere_the_clusters_default_storage_is_taken() -> None:
 
 
 def test_the_sources_fit_into_a_config_map() -> None:
-    data = objects.build_sources()["data"]
+    data = objects.build_sources(objects.MODEL)["data"]
     assert set(data) == {"train.py", "corpus.txt"}
     assert sum(len(text.encode()) for text in data.values()) < 900_000
 
@@ -109,7 +109,7 @@ def test_what_is_there_is_not_trained_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("link", "there"),
     [
-        pytest.param(objects.key(), True, id="this recipe's model"),
+        pytest.param(objects.MODEL.key(), True, id="this recipe's model"),
         pytest.param("another", False, id="the model of another recipe"),
         pytest.param(None, False, id="none"),
     ],
@@ -118,5 +118,5 @@ def test_the_cache_is_asked_before_the_cluster(tmp_path: Path, link: str | None,
     if link is not None:
         (tmp_path / ".made" / link).mkdir(parents=True)
         (tmp_path / ".made" / link / "config.json").touch()
-        (tmp_path / objects.NAME).symlink_to(f".made/{link}")
-    assert model._made_here(tmp_path) is there
+        (tmp_path / objects.MODEL.name).symlink_to(f".made/{link}")
+    assert model._made_here(tmp_path, objects.MODEL) is there
