@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint test-unit test-integration e2e cluster-up cluster-down images crds bench-reconcile bench-router clean
+.PHONY: help setup demo test lint test-unit test-integration e2e cluster-up cluster-down images crds bench-engine bench-reconcile bench-router clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1mmake %-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ images: setup ## Build the images of operator and engine that are missing
 
 crds: setup ## Write crds/ and the chart's CRD from the models in operator/tokenfleet/api
 	@$(RUN) -m tokenfleet.api.crd
+
+bench-engine: setup ## Prove on real vLLM what each technique does, and what ours costs (ARGS="--only prefix"); writes build/bench/engine.json
+	@$(RUN) -m e2e.bench.engine $(ARGS)
 
 bench-reconcile: setup ## Time 1,000 LLMDeployments against a bare client; writes build/bench/reconcile.json
 	@$(RUN) -m e2e.bench.reconcile
