@@ -56,6 +56,8 @@ class ControllerSettings:
     """Runs engines on GPUs."""
     engine_cpu_image: str
     """Runs engines of `accelerator: cpu`."""
+    engine_simulated_image: str
+    """Runs simulators, `accelerator: simulated`: anything with `tokenfleet-engine`; by default the operator's own image."""
     image_pull_policy: str
     own_namespace: str
     """Where the leader's Lease and the heartbeat Lease live."""
@@ -81,6 +83,9 @@ class ControllerSettings:
             operator_image=_text(environment, "TOKENFLEET_OPERATOR_IMAGE"),
             engine_image=_text(environment, "TOKENFLEET_ENGINE_IMAGE"),
             engine_cpu_image=_text(environment, "TOKENFLEET_ENGINE_CPU_IMAGE"),
+            engine_simulated_image=_text(
+                environment, "TOKENFLEET_ENGINE_SIMULATED_IMAGE", _text(environment, "TOKENFLEET_OPERATOR_IMAGE")
+            ),
             image_pull_policy=_text(environment, "TOKENFLEET_IMAGE_PULL_POLICY", "IfNotPresent"),
             own_namespace=_text(environment, contract.ENV_NAMESPACE),
             identity=_text(environment, "TOKENFLEET_IDENTITY"),
@@ -124,7 +129,6 @@ class RouterSettings:
     """After SIGTERM: how long new connections are still taken, until every endpoint has forgotten this router."""
     silence_seconds: int
     """How long a replica may send nothing, before its first byte or between two, until it counts as dead."""
-    max_body_bytes: int
     log_level: str
     shared: bool = False
     """`deployment` is the name of an LLMRouter, not of an LLMDeployment."""
@@ -164,7 +168,6 @@ class RouterSettings:
                 high=3_600,
             ),
             silence_seconds=_integer(environment, "TOKENFLEET_ROUTER_SILENCE_SECONDS", 600, low=1, high=86_400),
-            max_body_bytes=_integer(environment, "TOKENFLEET_ROUTER_MAX_BODY_BYTES", 8 * 1024 * 1024, low=1024, high=1 << 30),
             log_level=_log_level(environment),
             static_replicas=static,
             static_model=_text(environment, "TOKENFLEET_ROUTER_STATIC_MODEL") if static else "",

@@ -34,6 +34,7 @@ from tokenfleet.controller.plan import plan
 from tokenfleet.controller.resources import build_children
 from tokenfleet.controller.status import build_status
 from tokenfleet.errors import InvalidSpec
+from tokenfleet.planning.sharing import Member
 
 ROUTER_KEY = (contract.ROUTER_KIND, NAMESPACE, SHARED)
 REF = {"name": SHARED}
@@ -364,6 +365,9 @@ async def test_a_router_takes_over_the_name_of_the_llmdeployment_that_it_serves(
     assert condition(world.one(contract.ROUTER_KIND, NAME)["status"], c.SPEC_VALID)["status"] == "True"
 
 
-def test_members_go_by_their_served_names() -> None:
-    seen = router_seen(members=(member("a", "chat"), member("b")))
-    assert shared_router.members(seen) == {"a": "chat", "b": "b"}
+def test_members_go_by_their_served_names_and_adapters_by_their_own() -> None:
+    tuned = member("b")
+    tuned["spec"]["model"]["adapters"] = [{"name": "sql", "source": "s3://adapters/sql"}]
+    seen = serving((member("a", "chat"), tuned))
+    assert shared_router.members(seen) == {"a": Member("chat"), "b": Member("b", ("sql",))}
+    assert shared_router.models(seen, router_spec_of(seen.owner)) == ["b", "chat", "sql"]

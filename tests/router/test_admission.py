@@ -2,6 +2,7 @@
 
 import json
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -120,6 +121,28 @@ async def test_what_is_out_of_bounds_reaches_no_engine() -> None:
         reply = await ask(front, messages=[{"role": "user", "content": [picture]}])
         assert (reply.status, reply.error["param"]) == (400, "messages[0].content[0].image_url")
         assert not engine.calls
+
+
+@pytest.mark.parametrize(
+    ("bound", "context", "body", "sent"),
+    [
+        pytest.param(100, None, {}, 100, id="the bound"),
+        pytest.param(100, 4096, {}, 100, id="the bound, where it is less than the engine's context"),
+        pytest.param(4096, 100, {}, None, id="nothing, where the context is less: vLLM clamps, and refuses more than that"),
+        pytest.param(100, None, {"max_tokens": 7}, 7, id="what the client says"),
+        pytest.param(None, 100, {}, None, id="nothing without a bound"),
+    ],
+)
+async def test_what_an_engine_is_told_of_an_answers_length(
+    bound: int | None, context: int | None, body: dict[str, Any], sent: int | None
+) -> None:
+    said = terms(bounds=Bounds(max_tokens=bound))
+    async with fleet(answer, terms=said) as (front, (engine,)):
+        (model,) = front.shared.catalog.models()
+        model.pools[0].max_model_len = context
+        model.update(said, model.pools, created=0)
+        assert (await ask(front, **body)).status == 200
+        assert json.loads(engine.calls[0].body).get("max_tokens") == sent
 
 
 async def test_requests_are_limited_by_key_and_come_back_with_time() -> None:

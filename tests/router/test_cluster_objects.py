@@ -91,3 +91,16 @@ def test_deployments(raw: dict[str, Any], name: str) -> None:
     raw["metadata"] = {"name": "cr", "uid": "1", "creationTimestamp": "2026-01-02T03:04:05Z"}
     one = msgspec.json.decode(msgspec.json.encode(raw), type=Deployment)
     assert (served_name(one), created(one)) == (name, 1_767_323_045)
+
+
+@pytest.mark.parametrize(
+    ("annotations", "adapters"),
+    [
+        pytest.param({"tokenfleet.dev/adapters": "sql,chat"}, {"sql", "chat"}, id="two"),
+        pytest.param({"tokenfleet.dev/adapters": " sql , "}, {"sql"}, id="written by hand"),
+        pytest.param({"tokenfleet.dev/adapters": ""}, set(), id="none"),
+        pytest.param({"x": "y"}, set(), id="a pod of before"),
+    ],
+)
+def test_which_adapters_a_pod_has(annotations: dict[str, str], adapters: set[str]) -> None:
+    assert sighting(pod(metadata={"annotations": annotations})).adapters == adapters

@@ -24,6 +24,28 @@ class Broken(Waiter):
         raise RuntimeError
 
 
+class Renews(Waiter):
+    """Takes another one into use at its own end, as a request that goes on over a spare connection does."""
+
+    def __init__(self, deadline: float) -> None:
+        super().__init__(deadline)
+        self.other: Waiter = self
+
+    def expire(self) -> None:
+        super().expire()
+        self.other.deadline = NEVER
+
+
+def test_what_was_due_but_is_in_use_again_does_not_expire() -> None:
+    wheel = Deadlines(lambda: 100.0)
+    one, two = Renews(99), Renews(99)
+    one.other, two.other = two, one
+    wheel.add(one)
+    wheel.add(two)
+    wheel.sweep()
+    assert one.expired + two.expired == 1
+
+
 def test_what_is_due_expires_once_and_the_rest_waits() -> None:
     now = [100.0]
     wheel = Deadlines(lambda: now[0])

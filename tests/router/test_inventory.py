@@ -135,10 +135,13 @@ async def test_how_many_requests_a_replica_gets(router_spec: Json, engine: Json,
 @pytest.mark.parametrize(
     ("bounds", "lengths", "most"),
     [
-        pytest.param({"maxTokens": 7}, [100], 7, id="the router's spec comes first"),
-        pytest.param({}, [100], 100, id="then what the engine takes"),
+        pytest.param({"maxTokens": 7}, [100], 7, id="the router's spec is the smaller one"),
+        pytest.param({"maxTokens": 700}, [100], 100, id="an engine refuses more than it takes"),
+        pytest.param({"maxTokens": 700}, [100, None], 700, id="one of the engines does not say what it takes"),
+        pytest.param({}, [100], 100, id="what the engine takes"),
         pytest.param({}, [100, 200], 200, id="of several engines, the longest"),
-        pytest.param({}, [100, None], None, id="one does not say"),
+        pytest.param({"maxTokens": 150}, [100, 200], 150, id="between two engines"),
+        pytest.param({}, [100, None], None, id="one does not say, and the spec neither"),
     ],
 )
 async def test_how_long_an_answer_may_be(bounds: Json, lengths: list[int | None], most: int | None) -> None:
@@ -151,6 +154,15 @@ async def test_how_long_an_answer_may_be(bounds: Json, lengths: list[int | None]
         ]
     )
     assert parts.model("chat").terms.bounds.max_tokens == most
+
+
+async def test_who_does_not_say_how_long_an_answer_may_be_is_never_given_more_than_the_engine_takes() -> None:
+    parts = Parts()
+    parts.told.routers([router(bounds={"maxTokens": 150})])
+    lengths = {"a": 100, "b": 200, "c": None}
+    spec = {name: {"engine": {"maxModelLen": length} if length else {}} for name, length in lengths.items()}
+    parts.told.deployments([deployment(name, served="chat", spec=spec[name]) for name in lengths])
+    assert {pool.name: pool.max_tokens for pool in parts.model("chat").pools} == {"a": None, "b": 150, "c": 150}
 
 
 async def test_of_a_disaggregated_deployment_prompts_go_to_pods_of_their_own() -> None:
@@ -182,6 +194,105 @@ async def test_terms_that_cannot_be_read_leave_those_before(is_shared: bool, cap
     assert "the terms before stay" in caplog.text
     say({"queue": {"maxDepth": 9}})
     assert parts.model("a").terms.queue.max_depth == 9
+
+
+# --- adapters ----------------------------------------------------------------------------------------------------------
+
+
+def with_adapters(*names: str, **more: Any) -> Deployment:
+    """A deployment whose model has these."""
+    listed = [{"name": name, "source": f"s3://adapters/{name}", "revision": "v1"} for name in names]
+    served = more.pop("served", None)
+    model = {"source": "pvc://x", "adapters": listed, **({"servedName": served} if served else {})}
+    return deployment(more.pop("name", "a"), spec={"model": model, **more.pop("spec", {})}, **more)
+
+
+def loaded(*names: str) -> Json:
+    """A pod's metadata."""
+    return {"annotations": {contract.ANNOTATION_ADAPTERS: ",".join(names)}}
+
+
+def takers(model: Model) -> list[str]:
+    """Who may get its requests."""
+    return sorted(one.name for pool in model.pools for one in pool.routable)
+
+
+async def test_an_adapter_is_served_by_the_pods_that_have_it() -> None:
+    """As in a rolling update that adds one: old pods have the model below it alone."""
+    parts = Parts("a", is_shared=False)
+    parts.told.deployments([with_adapters("sql", "chat", served="llama", ref=None, spec={"router": {"maxInFlight": 3}})])
+    parts.told.pods([pod("old"), pod("new", **loaded("sql", "chat")), pod("newer", ready=False, **loaded("sql", "chat"))])
+    assert parts.names == ["llama", "sql", "chat"]
+    model, adapter = parts.model("llama"), parts.model("sql")
+    assert (takers(model), takers(adapter)) == (["new", "old"], ["new"])
+    assert (model.parent, adapter.parent) == (None, "llama")
+    (pool,) = adapter.pools
+    assert (pool.name, pool.served_name, pool.adapter) == ("a", "sql", "sql")
+    assert (adapter.terms, adapter.created) == (model.terms, model.created)
+    assert pool.replicas is model.pools[0].replicas
+    for _ in range(3):
+        place = adapter.place(None, ())
+        assert place is not None and place.lease.replica.name == "new"
+    assert adapter.place(None, ()) is None
+    others = [model.place(None, ()) for _ in range(4)]
+    assert [place and place.lease.replica.name for place in others] == ["old"] * 3 + [None], "the pod's limit is of both"
+
+
+async def test_who_waits_for_an_adapter_gets_the_first_pod_that_has_it() -> None:
+    parts, caller = Parts("a", is_shared=False), Caller()
+    parts.told.deployments([with_adapters("sql", ref=None)])
+    parts.told.pods([pod("old")])
+    assert parts.model("sql").place(None, ()) is None
+    parts.model("sql").join(caller, priority=Priority.NORMAL, flow="alice")
+    parts.told.pods([pod("old"), pod("new", ready=False, **loaded("sql"))])
+    assert not caller.places
+    parts.told.pods([pod("old"), pod("new", **loaded("sql"))])
+    assert [place.lease.replica.name for place in caller.places] == ["new"]
+
+
+async def test_an_adapter_that_goes_tells_those_who_wait_for_it_and_leaves_its_model() -> None:
+    parts, caller = Parts("a", is_shared=False), Caller()
+    parts.told.deployments([with_adapters("sql", ref=None)])
+    parts.told.pods([pod("a-0")])
+    parts.model("sql").join(caller, priority=Priority.NORMAL, flow="alice")
+    model = parts.model("a")
+    parts.told.deployments([deployment(ref=None)])
+    assert [refused.kind for refused in caller.refusals] == [MODEL_NOT_FOUND]
+    assert parts.model("a") is model and parts.names == ["a"]
+
+
+async def test_prompts_of_an_adapter_are_read_by_prefill_pods_that_have_it() -> None:
+    parts = Parts("a", is_shared=False)
+    parts.told.deployments([with_adapters("sql", ref=None, spec={"disaggregation": {"prefill": {"replicas": 2}}})])
+    prefills = [pod("p-0", role=contract.ROLE_PREFILL), pod("p-1", role=contract.ROLE_PREFILL, **loaded("sql"))]
+    parts.told.pods([pod("a-0", **loaded("sql")), *prefills])
+    (pool,) = parts.model("sql").pools
+    assert pool.prefill is not None
+    leases = [pool.prefill.lease((), None, pool.adapter) for _ in range(3)]
+    assert [lease and lease.replica.name for lease in leases] == ["p-1"] * 3
+
+
+async def test_members_with_the_same_adapter_share_its_requests() -> None:
+    parts = Parts()
+    parts.told.deployments([with_adapters("sql", name="a"), with_adapters("sql", name="b")])
+    parts.told.pods([pod("a-0", **loaded("sql")), pod("b-0", "b", **loaded("sql"))])
+    places = [parts.model("sql").place(None, ()) for _ in range(10)]
+    names = [place.pool.name for place in places if place is not None]
+    assert (names.count("a"), names.count("b")) == (5, 5)
+
+
+async def test_a_model_keeps_its_name_from_another_ones_adapter_and_both_are_named_in_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    parts = Parts()
+    found = [with_adapters("chat", "sql", name="a"), deployment("b", served="chat")]
+    for _ in range(2):
+        parts.told.deployments(found)
+    assert parts.pools("chat") == {"b": 1}
+    assert parts.model("chat").pools[0].adapter is None
+    assert parts.names == ["a", "chat", "sql"]
+    (said,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "Adapter chat of LLMDeployment a" in said.message and "LLMDeployment b" in said.message
 
 
 # --- a shared router ----------------------------------------------------------------------------------------------------

@@ -4,11 +4,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
+from msgspec import structs
 
 from tokenfleet.router.balancing.replicas import Replica, Replicas, Sighting, State
 from tokenfleet.router.callers.keys import Priority
 from tokenfleet.router.models import Model, Place, Pool
-from tokenfleet.router.rejections import NO_REPLICAS, NONE_READY, Rejected
+from tokenfleet.router.rejections import NO_REPLICAS, NONE_READY, QUEUE_FULL, Rejected
 from tokenfleet.router.terms import QueueTerms, Terms
 
 
@@ -126,3 +127,50 @@ def test_without_a_queue_the_refusal_says_what_is_missing(pools: list[Pool], rea
     with pytest.raises(Rejected) as refused:
         model(*pools, depth=0).join(Caller(), priority=Priority.NORMAL, flow="alice")
     assert refused.value.kind is reason
+
+
+# --- adapters
+
+
+def sql(*replicas: Sighting) -> Pool:
+    made = Replicas()
+    made.observe(replicas)
+    return Pool("a", made, served_name="sql", adapter="sql")
+
+
+def has_sql(name: str, state: State = State.ROUTABLE) -> Sighting:
+    return structs.replace(sighting(name, state), adapters=frozenset({"sql"}))
+
+
+@pytest.mark.parametrize(
+    ("replicas", "takes", "reason", "words"),
+    [
+        pytest.param([sighting("a-0"), has_sql("a-1")], 1, QUEUE_FULL, "have this adapter", id="one has it: its room counts"),
+        pytest.param([sighting("a-0")], 0, NONE_READY, "has loaded the adapter sql yet", id="none has it yet"),
+        pytest.param(
+            [sighting("a-0"), has_sql("a-1", State.UNREADY)], 0, NONE_READY, "the adapter sql", id="one that has it is starting"
+        ),
+        pytest.param([has_sql("a-0", State.UNREADY)], 0, NONE_READY, "1 of 1 replicas", id="nothing is ready at all"),
+        pytest.param([], 0, NO_REPLICAS, "No replica of this model", id="nothing runs"),
+    ],
+)
+def test_an_adapter_has_the_room_of_those_that_have_it(
+    replicas: list[Sighting], takes: int, reason: object, words: str
+) -> None:
+    pool = sql(*replicas)
+    adapter = model(pool, limit=1, depth=0)
+    assert pool.has_room is (takes > 0)
+    assert [adapter.place(None, ()) is not None for _ in range(takes + 1)] == [True] * takes + [False]
+    assert not pool.has_room
+    with pytest.raises(Rejected) as refused:
+        adapter.join(Caller(), priority=Priority.NORMAL, flow="alice")
+    assert refused.value.kind is reason
+    assert words in refused.value.message
+
+
+def test_one_that_lacks_the_adapter_is_no_other_to_wait_for() -> None:
+    pool = sql(sighting("a-0"), has_sql("a-1"))
+    adapter = model(pool)
+    tried = tuple(pool.routable)
+    assert [replica.name for replica in tried] == ["a-1"]
+    assert not adapter.has_other(tried)

@@ -41,15 +41,16 @@ def ask(user: str, *, key: str = "", stream: bool = False) -> bytes:
     return post({"model": MODEL, "messages": [], "user": user, "stream": stream}, headers=headers)
 
 
-def let_in(front: Router, keys: Mapping[str, Priority]) -> None:
-    """From now on each request needs one of these keys."""
+def let_in(front: Router, keys: Mapping[str, Priority], **limits: int) -> None:
+    """From now on each request needs one of these keys. limits: of some, in requests a minute."""
     front.shared.keyring = Keyring()
-    front.shared.keyring.load({name: _entry(name, priority) for name, priority in keys.items()})
+    front.shared.keyring.load({name: _entry(name, priority, limits.get(name)) for name, priority in keys.items()})
 
 
-def _entry(key: str, priority: Priority) -> bytes:
+def _entry(key: str, priority: Priority, limit: int | None) -> bytes:
     digest = sha256(key.encode()).hexdigest()
-    return msgspec.json.encode({"sha256": digest, "lastFour": "abcd", "priority": priority.name.lower()})
+    entry = {"sha256": digest, "lastFour": "abcd", "priority": priority.name.lower()}
+    return msgspec.json.encode(entry | ({"requestsPerMinute": limit} if limit else {}))
 
 
 class Crowd:
@@ -190,6 +191,20 @@ async def test_whoever_waits_too_long_is_told_so_and_may_try_again_on_the_same_c
         gate.let_through(2)
         assert (await people.reply("b")).status == 200
         assert people.front.counted(503, "queue_timeout") == 1
+
+
+async def test_those_who_are_sent_away_together_are_each_told_of_their_own_limits() -> None:
+    gate = Gate()
+    async with crowd(gate) as (people, _):
+        let_in(people.front, {"ann": Priority.NORMAL, "bob": Priority.NORMAL}, ann=100, bob=200)
+        await people.send("running", key="ann")
+        for user in ("ann", "bob"):
+            await people.send(user, key=user)
+        people.front.advance(60)
+        replies = [await people.reply(user) for user in ("ann", "bob")]
+        assert [reply.error["code"] for reply in replies] == ["queue_timeout"] * 2
+        assert [reply.headers["x-ratelimit-limit-requests"] for reply in replies] == ["100", "200"]
+        gate.let_through()
 
 
 # --- Too many

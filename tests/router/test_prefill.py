@@ -12,6 +12,7 @@ import pytest
 from tests.router.harness import DONE, EVENT, MODEL, Call, Engine, Router, Script, answer, engines, post, router, until
 from tokenfleet.router import prefill
 from tokenfleet.router.admission import admit
+from tokenfleet.router.balancing.outliers import BASE_SECONDS, CAP_SECONDS, CONSECUTIVE
 from tokenfleet.router.balancing.replicas import Replicas, Sighting, State
 from tokenfleet.router.callers.keys import ANONYMOUS
 from tokenfleet.router.models import Pool
@@ -89,7 +90,7 @@ async def disaggregated(
         engines(*decodes) as writers,
         router(*(one.sighting() for one in writers), limits=limits) as front,
     ):
-        pool(front).prefill = Replicas(clock=lambda: front.now)
+        pool(front).prefill = Replicas(clock=lambda: front.now, optional=True)
         observe(front, *(one.sighting() for one in readers))
         yield front, readers, writers
 
@@ -183,6 +184,7 @@ async def test_what_vllm_cannot_transfer_is_decoded_plainly(path: str, body: Jso
         pytest.param(drain, prefill.NO_REPLICA, id="it is going away"),
         pytest.param(says({"error": {}}, status=500), prefill.REFUSED, id="an error"),
         pytest.param(says({"error": {}}, status=400), prefill.REFUSED, id="a refusal"),
+        pytest.param(says({"error": {}}, status=503), prefill.REFUSED, id="no place"),
         pytest.param(not_http, prefill.UNUSABLE, id="no HTTP"),
         pytest.param(says({"choices": []}), prefill.UNUSABLE, id="an engine without a connector"),
         pytest.param(says({"kv_transfer_params": None}), prefill.UNUSABLE, id="no parameters"),
@@ -262,6 +264,51 @@ async def test_a_prefill_replica_that_is_silent_is_given_up() -> None:
         assert results(front) == {prefill.TOO_LATE: 1}
         await until(lambda: reader.open == 0)
         assert idle(front)
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        pytest.param(hang, "stall", id="silence"),
+        pytest.param(not_http, "invalid", id="no HTTP"),
+        pytest.param(says({}, status=502), "status", id="bad gateway"),
+        pytest.param(says({}, status=503), "status", id="a 503 of no engine of ours"),
+        pytest.param(says({}, status=504), "status", id="gateway timeout"),
+    ],
+)
+async def test_a_prefill_replica_that_fails_again_and_again_is_left_alone_for_a_while(script: Script, kind: str) -> None:
+    """Even the only one, since the replica that decodes can read prompts too."""
+    async with disaggregated(script, limits=Limits(prefill_seconds=20)) as (front, (reader,), (writer,)):
+        for number in range(CONSECUTIVE):
+            asked = asyncio.create_task(front.ask(post(completion(), path=COMPLETIONS)))
+            await until(lambda number=number: len(reader.calls) > number)  # type: ignore[misc]
+            if kind == "stall":
+                front.advance(21)
+            assert (await asked).status == 200
+        replicas = pool(front).prefill
+        assert replicas is not None
+        assert replicas.ejections == {kind: 1}
+        assert (await front.ask(post(completion(), path=COMPLETIONS))).status == 200
+        assert (len(reader.calls), len(writer.calls)) == (CONSECUTIVE, CONSECUTIVE + 1)
+        assert results(front)[prefill.NO_REPLICA] == 1
+        front.now += BASE_SECONDS
+        reader.script = read_prompt
+        assert (await front.ask(post(completion(), path=COMPLETIONS))).status == 200
+        assert results(front)[prefill.TRANSFERRED] == 1, "it is asked again later"
+        assert idle(front)
+
+
+async def test_a_full_prefill_replica_is_passed_over_and_no_failure() -> None:
+    async def full(call: Call) -> None:
+        call.json({}, status=503, headers="Retry-After: 1\r\n")
+
+    async with disaggregated(full, read_prompt) as (front, readers, _):
+        for _ in range(2 * CONSECUTIVE + 2):
+            assert (await front.ask(post(completion(), path=COMPLETIONS))).status == 200
+        assert results(front) == {prefill.TRANSFERRED: 2 * CONSECUTIVE + 2}
+        replicas = pool(front).prefill
+        assert replicas is not None and not replicas.ejections
+        assert len(readers[0].calls) > CONSECUTIVE
 
 
 async def test_a_spare_connection_that_had_ended_costs_no_prefill() -> None:
@@ -402,6 +449,7 @@ async def test_whatever_fails_and_whoever_leaves_nothing_stays_behind() -> None:
     async with disaggregated(somehow, somehow, decodes=(somehow_too,) * 3) as (front, readers, writers):
         for _ in range(20):
             await asyncio.gather(*(visit(front) for _ in range(10)))
+            front.now += CAP_SECONDS  # so that those that were ejected are asked again
         await until(lambda: sum(front.shared.metrics.requests.values()) >= 150 and idle(front))
         assert sum(len(engine.calls) for engine in readers) > 50
         assert sum(len(engine.calls) for engine in writers) > 50

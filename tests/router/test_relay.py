@@ -202,7 +202,8 @@ async def test_an_answer_without_a_body_is_one() -> None:
 async def test_models_are_listed_with_no_replica_up() -> None:
     async with router() as front:
         reply = await front.ask(get("/v1/models"))
-        entry = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "tokenfleet"}
+        entry: dict[str, object] = {"id": MODEL, "object": "model", "created": 1_700_000_000, "owned_by": "tokenfleet"}
+        entry |= {"root": MODEL, "parent": None}
         assert msgspec.json.decode(reply.body) == {"object": "list", "data": [entry]}
         assert msgspec.json.decode((await front.ask(get(f"/v1/models/{MODEL}?x=1"))).body) == entry
         missing = await front.ask(get("/v1/models/other%2Fone"))

@@ -6,8 +6,10 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from msgspec import structs
 
 from tokenfleet.router.balancing.foreign import FADE_SECONDS, FORGET_SECONDS
+from tokenfleet.router.balancing.outliers import BASE_SECONDS, CONSECUTIVE
 from tokenfleet.router.balancing.policies import FULL, POLICIES, PolicyName
 from tokenfleet.router.balancing.replica import FIRST_SHARE, SLOW_START_SECONDS
 from tokenfleet.router.balancing.replicas import Lease, Replica, Replicas, Sighting, State
@@ -491,3 +493,56 @@ class Leases(RuleBasedStateMachine):
 
 LeasesTest = Leases.TestCase
 LeasesTest.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+
+
+# --- adapters
+
+
+def with_adapter(*keys: str, without: tuple[str, ...] = (), limit: int = 256) -> Replicas:
+    """Of these the first ones have the adapter sql."""
+    replicas = Replicas(clock=Clock())
+    replicas.configure("LeastConnections", max_in_flight=limit)
+    having = [structs.replace(seen(key), adapters=frozenset({"sql"})) for key in keys]
+    replicas.observe([*having, *(seen(key) for key in without)])
+    return replicas
+
+
+def test_an_adapters_requests_go_to_those_that_have_it_and_count_with_all_others() -> None:
+    replicas = with_adapter("a", without=("b",), limit=2)
+    plain = replicas.lease()
+    assert plain is not None
+    leases = [replicas.lease((), None, "sql") for _ in range(3)]
+    room = 2 - (plain.replica.name == "pod-a")
+    assert [lease.replica.name for lease in leases if lease] == ["pod-a"] * room
+    assert replicas.lease((), None, "other") is None
+    rest = [replicas.lease() for _ in range(3)]
+    assert sum(lease is not None for lease in rest) == 4 - 1 - room
+
+
+def test_an_ejected_one_is_used_where_no_other_has_the_adapter() -> None:
+    replicas = with_adapter("a", without=("b",))
+    a = replicas.all()[0]
+    for _ in range(CONSECUTIVE):
+        a.failed("lost")
+    assert a.ejected
+    assert names(replicas, 2) == {"pod-b"}
+    lease = replicas.lease((), None, "sql")
+    assert lease is not None and lease.replica is a
+    assert replicas.lease((a,), None, "sql") is None
+
+
+# --- those that requests can do without
+
+
+def test_optional_ones_may_all_be_ejected_and_come_back_in_time() -> None:
+    clock = Clock()
+    replicas = Replicas(clock=clock, optional=True)
+    replicas.observe([seen("a"), seen("b")])
+    for replica in replicas.all():
+        for _ in range(CONSECUTIVE):
+            replica.failed("stall")
+    assert [replica.ejected for replica in replicas.all()] == [True, True]
+    assert replicas.lease() is None
+    assert replicas.lease((replicas.all()[0],)) is None
+    clock.now += BASE_SECONDS
+    assert names(replicas, 2) == {"pod-a", "pod-b"}

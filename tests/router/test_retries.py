@@ -7,6 +7,7 @@ import pytest
 
 from tests.router.harness import DONE, EVENT, Call, answer, chunk, engines, fleet, post, router, until
 from tokenfleet.router.balancing.replicas import Sighting, State
+from tokenfleet.router.terms import QueueTerms, Terms
 from tokenfleet.router.wire.limits import Limits
 
 
@@ -66,6 +67,46 @@ async def test_with_every_replica_draining_the_client_gets_503_and_retry_after()
         assert (reply.status, reply.error["code"], reply.headers["retry-after"]) == (503, "all_replicas_draining", "5")
         assert [len(engine.calls) for engine in made] == [1, 1]
         assert "X-Tokenfleet-Draining" not in reply.headers
+
+
+async def full(call: Call) -> None:
+    """As our own engine's admission says that it takes no more."""
+    call.json({"error": {"message": "full"}}, status=503, headers="retry-after: 7\r\n")
+
+
+async def test_a_full_engine_is_passed_over_and_counts_as_load_and_not_as_a_failure() -> None:
+    async with fleet(full, answer) as (front, made):
+        for _ in range(12):
+            assert (await front.ask(post())).status == 200
+        assert [len(engine.calls) for engine in made] == [6, 12]
+        assert front.shared.metrics.retries == {"full": 6}
+        assert not front.replicas.ejections and not any(replica.ejected for replica in front.replicas.all())
+        assert front.in_flight == 0
+
+
+async def test_with_every_engine_full_the_client_gets_the_last_ones_answer_and_its_retry_after() -> None:
+    async with fleet(full, full) as (front, made):
+        for _ in range(4):
+            reply = await front.ask(post())
+            assert (reply.status, reply.error["message"], reply.headers["retry-after"]) == (503, "full", "7")
+        assert [len(engine.calls) for engine in made] == [4, 4]
+        assert not front.replicas.ejections
+        assert front.counted(503, "relayed") == 4
+
+
+async def test_a_full_engine_is_not_left_for_one_that_has_all_that_it_may() -> None:
+    async def hold(call: Call) -> None:
+        call.begin_stream()
+        call.event()
+        await call.gone()
+
+    limited = Terms(max_in_flight=1, queue=QueueTerms(max_depth=0))
+    async with fleet(full, hold, terms=limited) as (front, made), await front.connect() as client:
+        client.write(post(stream=True))
+        assert (await client.head())[0] == 200
+        reply = await front.ask(post())
+        assert (reply.status, reply.headers["retry-after"]) == (503, "7")
+        assert [len(engine.calls) for engine in made] == [1, 1]
 
 
 async def test_a_request_that_kills_replicas_is_not_given_to_all_of_them() -> None:

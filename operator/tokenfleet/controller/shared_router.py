@@ -47,10 +47,13 @@ def url(observed: Observed) -> str | None:
     return str(found) if found else None
 
 
-def members(observed: Observed) -> dict[str, str]:
-    """Of an LLMRouter: the served name of each LLMDeployment that names it, by its own name; those going away left out."""
+def members(observed: Observed) -> dict[str, sharing.Member]:
+    """Of an LLMRouter: each LLMDeployment that names it, by its name; those going away left out."""
     return {
-        one["metadata"]["name"]: one["spec"]["model"].get("servedName") or one["metadata"]["name"]
+        one["metadata"]["name"]: sharing.Member(
+            one["spec"]["model"].get("servedName") or one["metadata"]["name"],
+            tuple(adapter["name"] for adapter in one["spec"]["model"].get("adapters") or ()),
+        )
         for one in observed.members
         if "deletionTimestamp" not in one["metadata"]
     }

@@ -33,10 +33,6 @@ def admit(shared: Shared, request: Request, body: bytes, key: Key) -> Job:
     bounds.check(read, limits)
     if route.extra:
         bounds.check_documents(body, limits)
-    if limits.max_tokens is not None and route.generates:
-        most = bounds.unsaid_tokens(read, limits)
-        if most is not None:
-            body = fields.rewrite(body, max_tokens=most)
     return Job(
         request=request,
         request_id=shared.request_id(),

@@ -4,6 +4,7 @@ Known models come from LLMDeployments, not from pods: one with no replica up is 
 same object for the same name for as long as it is served, so that its queue lives on when its LLMDeployment changes.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from urllib.parse import unquote_to_bytes
 
@@ -57,7 +58,7 @@ class Catalog:
         self._replicas = set(owners)
         for replicas, models in owners.items():
             self._deadlines.add(replicas)
-            replicas.freed = models[0].pump if len(models) == 1 else _Several(models)
+            replicas.freed = models[0].pump if len(models) == 1 else _Turns(models)
             replicas.freed()
 
     def models(self) -> list[Model]:
@@ -91,17 +92,34 @@ class Catalog:
         return [model for model in self._models.values() if not key.models or model.name in key.models]
 
 
-class _Several:
-    """The models that share a pool, each woken in turn."""
+class _Turns:
+    """The models that share replicas. As long as there is room each gets one place at a time, so none holds up the others."""
 
-    __slots__ = ("_models",)
+    __slots__ = ("_models", "_pumping")
 
-    def __init__(self, models: list[Model]) -> None:
-        self._models = models
+    def __init__(self, models: Iterable[Model]) -> None:
+        self._models = deque(models)
+        self._pumping = False
 
     def __call__(self) -> None:
         for model in self._models:
-            model.pump()
+            if model.queue.depth:
+                break
+        else:
+            return
+        if not self._pumping:
+            self._pumping = True
+            try:
+                self._pump()
+            finally:
+                self._pumping = False
+
+    def _pump(self) -> None:
+        models, idle = self._models, 0
+        while idle < len(models):
+            model = models[0]
+            models.rotate(-1)
+            idle = 0 if model.advance() else idle + 1
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -109,4 +127,12 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def _entry(model: Model) -> dict[str, object]:
-    return {"id": model.name, "object": "model", "created": model.created, "owned_by": "tokenfleet"}
+    """As vLLM's; but where that has the path of a model's files as `root`, here stands the name again."""
+    return {
+        "id": model.name,
+        "object": "model",
+        "created": model.created,
+        "owned_by": "tokenfleet",
+        "root": model.name,
+        "parent": model.parent,
+    }

@@ -1,8 +1,8 @@
 """A served model: the pools of replicas that answer for it, and the queue in front of them.
 
-A pool is one LLMDeployment. Most models have one; a shared router may split a model over several by weight. A request takes a
-place (`place`) or waits in the queue, and whatever makes room calls `pump`, which gives places to those that wait, in the
-queue's order.
+A pool is one LLMDeployment. Most models have one; a shared router may split a model over several by weight. A LoRA adapter is a
+model like any other here, whose pools see only the replicas that have it. A request takes a place (`place`) or waits in the
+queue, and whatever makes room calls `pump`, which gives places to those that wait, in the queue's order.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,18 +10,26 @@ from typing import Protocol
 
 import msgspec
 
+from tokenfleet.router.balancing.policies import FULL
 from tokenfleet.router.balancing.replicas import Lease, Replica, Replicas
 from tokenfleet.router.callers.keys import Priority
 from tokenfleet.router.queue.shedding import LoadFactor
 from tokenfleet.router.queue.waiting import Queue, Ticket
-from tokenfleet.router.rejections import NO_REPLICAS, Rejected
+from tokenfleet.router.rejections import NO_REPLICAS, NONE_READY, QUEUE_FULL, Rejected
 from tokenfleet.router.terms import DEFAULT, DEFAULT_MAX_IN_FLIGHT, Terms
 
 
 class Pool:
-    """The replicas of one LLMDeployment."""
+    """The replicas of one LLMDeployment: all of them, or those that have one adapter.
 
-    __slots__ = ("credit", "max_in_flight", "name", "prefill", "replicas", "served_name", "weight")
+    The pool of an adapter has the same `replicas` as that of the model below it: what is in flight, limits and ejections are
+    the pods', whichever name a request gives.
+    """
+
+    __slots__ = (
+        *("adapter", "credit", "max_in_flight", "max_model_len", "max_tokens", "name", "prefill", "replicas", "served_name"),
+        "weight",
+    )
 
     def __init__(
         self,
@@ -32,17 +40,48 @@ class Pool:
         prefill: Replicas | None = None,
         weight: int = 1,
         max_in_flight: int | None = None,
+        max_model_len: int | None = None,
+        adapter: str | None = None,
     ) -> None:
         self.name = name
         self.served_name = served_name
-        """What its engines call the model."""
+        """What its engines call the model, or its adapter."""
+        self.adapter = adapter
+        """None: the model itself."""
         self.replicas = replicas
         self.prefill = prefill
         """Where prompts are read, in a disaggregated deployment."""
         self.weight = weight
         self.max_in_flight = max_in_flight
         """Of each engine, where the router's own spec says nothing."""
+        self.max_model_len = max_model_len
+        """In tokens, prompt and answer; None: its spec does not say."""
+        self.max_tokens: int | None = None
+        """For a request that names none; None: its engines' own context is bound enough."""
         self.credit = 0
+
+    def has(self, replica: Replica) -> bool:
+        """Whether a replica of this LLMDeployment can answer."""
+        return self.adapter is None or self.adapter in replica.seen.adapters
+
+    @property
+    def routable(self) -> list[Replica]:
+        """Those that may get requests, with room or without."""
+        return [replica for replica in self.replicas.routable if self.has(replica)]
+
+    @property
+    def has_room(self) -> bool:
+        """There is a place for a request now."""
+        return any(replica.load < FULL for replica in self.replicas.candidates(adapter=self.adapter))
+
+    def refusal(self) -> Rejected:
+        """Why there was no lease, for the client."""
+        if self.adapter is None or not self.replicas.routable:
+            return self.replicas.refusal()
+        if not self.routable:
+            return Rejected(NONE_READY, f"No replica that is ready has loaded the adapter {self.adapter} yet. Try again soon.")
+        words = "All replicas that have this adapter have as many requests as they take. Try again soon."
+        return Rejected(QUEUE_FULL, words)
 
 
 class Place(msgspec.Struct, frozen=True, eq=False):
@@ -71,12 +110,14 @@ class Waiter(Protocol):
 class Model:
     """What requests call by one name."""
 
-    __slots__ = ("_pumping", "created", "fallbacks", "load", "name", "pools", "queue", "terms")
+    __slots__ = ("_pumping", "created", "fallbacks", "load", "name", "parent", "pools", "queue", "terms")
 
     def __init__(self, name: str, *, clock: Callable[[], float]) -> None:
         self.name = name
         self.created = 0
         """Seconds since 1970."""
+        self.parent: str | None = None
+        """Of an adapter: the name of the model below it."""
         self.terms = DEFAULT
         self.pools: tuple[Pool, ...] = ()
         self.fallbacks: tuple[str, ...] = ()
@@ -85,12 +126,22 @@ class Model:
         self.load = LoadFactor(self.queue, clock)
         self._pumping = False
 
-    def update(self, terms: Terms, pools: Sequence[Pool], *, created: int, fallbacks: Sequence[str] = ()) -> None:
+    def update(
+        self,
+        terms: Terms,
+        pools: Sequence[Pool],
+        *,
+        created: int,
+        fallbacks: Sequence[str] = (),
+        parent: str | None = None,
+    ) -> None:
         """Take these for what the model is now."""
         self.terms, self.pools, self.created, self.fallbacks = terms, tuple(pools), created, tuple(fallbacks)
+        self.parent = parent
         self.queue.configure(max_depth=terms.queue.max_depth, seconds=terms.queue.timeout_seconds)
         for pool in self.pools:
             limit = terms.max_in_flight or pool.max_in_flight or DEFAULT_MAX_IN_FLIGHT
+            pool.max_tokens = _unsaid(terms.bounds.max_tokens, pool.max_model_len)
             pool.replicas.configure(policy=terms.policy, max_in_flight=limit)
             if pool.prefill is not None:
                 pool.prefill.configure(policy=terms.policy, max_in_flight=limit)
@@ -101,36 +152,43 @@ class Model:
         pools = self.pools
         if len(pools) == 1:
             pool = pools[0]
-            lease = pool.replicas.lease(exclude, affinity)
+            lease = pool.replicas.lease(exclude, affinity, pool.adapter)
             return Place(pool, lease) if lease is not None else None
         for pool in self._turns():
-            if (lease := pool.replicas.lease(exclude, affinity)) is not None:
+            if (lease := pool.replicas.lease(exclude, affinity, pool.adapter)) is not None:
                 return Place(pool, lease)
         return None
 
     def pump(self) -> None:
         """Give what room there is to those that wait."""
-        if self._pumping or not self.queue.depth:
-            return
+        while self.queue.depth and self.advance():
+            pass
+
+    def advance(self) -> bool:
+        """Give a place to the first of those that wait. Whether the queue went on: it may, too, be that there is none for that
+        one any more."""
+        ticket = self.queue.first()
+        if self._pumping or ticket is None:
+            return False
         self._pumping = True
         try:
-            while (ticket := self.queue.first()) is not None:
-                waiter = ticket.waiter
-                place = self.place(waiter.affinity, waiter.tried)
-                if place is not None:
-                    self.queue.take()
-                    waiter.granted(place)
-                elif waiter.tried and not self.has_other(waiter.tried):
-                    self.queue.leave(ticket)
-                    waiter.evicted(self.refusal())
-                else:
-                    return
+            waiter = ticket.waiter
+            place = self.place(waiter.affinity, waiter.tried)
+            if place is not None:
+                self.queue.take()
+                waiter.granted(place)
+            elif waiter.tried and not self.has_other(waiter.tried):
+                self.queue.leave(ticket)
+                waiter.evicted(self.refusal())
+            else:
+                return False
         finally:
             self._pumping = False
+        return True
 
     def has_other(self, tried: Collection[Replica]) -> bool:
         """Whether a replica that gets requests, with room or without, is not among these."""
-        return any(replica not in tried for pool in self.pools for replica in pool.replicas.routable)
+        return any(replica not in tried for pool in self.pools for replica in pool.routable)
 
     def join(self, waiter: Waiter, *, priority: Priority, flow: str) -> Ticket[Waiter]:
         """Wait for a place. Rejected where there is no queue, or no room in it."""
@@ -142,7 +200,7 @@ class Model:
         """Why there was no place, for the client."""
         for pool in self.pools:
             if pool.replicas.all():
-                return pool.replicas.refusal()
+                return pool.refusal()
         return Rejected(NO_REPLICAS, "No replica of this model is running at the moment. Try again later.")
 
     def _turns(self) -> list[Pool]:
@@ -155,3 +213,8 @@ class Model:
         if order:
             order[0].credit -= total
         return order
+
+
+def _unsaid(bound: int | None, context: int | None) -> int | None:
+    """vLLM clamps an answer to what is left of its context by itself, and refuses a max_tokens above the whole of it."""
+    return bound if bound is not None and (context is None or bound < context) else None

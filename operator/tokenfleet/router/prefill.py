@@ -5,16 +5,16 @@ a request: whatever goes wrong, there are no parameters and the decode replica r
 here, and go out once: what a replica that failed made of them nobody knows, and the blocks may be another prompt's by then.
 """
 
-import asyncio
 from typing import Final, Protocol
 
 import msgspec
 
-from tokenfleet.router.balancing.replicas import Lease, Replica
+from tokenfleet.router.balancing.replicas import Replica
 from tokenfleet.router.jobs import Job
 from tokenfleet.router.models import Pool
 from tokenfleet.router.shared import Shared
 from tokenfleet.router.transfers import question, transfer_params
+from tokenfleet.router.visit import Visit, request_head
 from tokenfleet.router.wire.answer import Answer
 from tokenfleet.router.wire.upstream import Upstream
 
@@ -43,12 +43,11 @@ class Owner(Protocol):
         """Go on, with what `hand_over` gives. Called once."""
 
 
-class Prefill:
-    """One of them. A connection's receiver; `cancel` ends it without a word."""
+class Prefill(Visit):
+    """One of them. `cancel` ends it without a word."""
 
     __slots__ = (
-        *("_answer", "_body", "_connecting", "_ended", "_job", "_lease", "_owner", "_params", "_parts", "_pool", "_shared"),
-        *("_size", "_stale", "_started", "_tried", "_upstream", "carried", "seconds"),
+        *("_body", "_owner", "_params", "_parts", "_pool", "_size", "_stale", "_started", "_tried", "carried", "seconds"),
     )
 
     def __init__(self, owner: Owner, shared: Shared, job: Job, pool: Pool) -> None:
@@ -64,10 +63,8 @@ class Prefill:
         self.carried = False
         """The request went out with transfer parameters."""
         self._tried: tuple[Replica, ...] = ()
-        self._lease: Lease | None = None
-        self._upstream: Upstream | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._answer: Answer | None = None
+        self._lease = None
+        self._upstream = None
         self._parts: list[bytes] = []
         self._size = 0
         self._stale = False
@@ -101,59 +98,37 @@ class Prefill:
     def _next(self, cause: str) -> None:
         """cause: why there was no prefill, if there is no other replica."""
         self._let_go()
-        replicas = self._pool.prefill
-        lease = replicas.lease(exclude=self._tried, affinity=self._job.affinity) if replicas is not None else None
+        pool, affinity = self._pool, self._job.affinity
+        lease = pool.prefill.lease(self._tried, affinity, pool.adapter) if pool.prefill is not None else None
         if lease is None:
             self._end(cause)
             return
         self._lease = lease
         self._tried += (lease.replica,)
-        connection = self._shared.upstreams.take(lease.replica)
-        if connection is None:
-            self._connect(lease.replica)
-        else:
-            self._send(connection)
-
-    def _connect(self, replica: Replica) -> None:
-        self._connecting = self._shared.loop.create_task(self._connect_and_send(replica))
-
-    async def _connect_and_send(self, replica: Replica) -> None:
-        try:
-            connection = await self._shared.upstreams.connect(replica)
-        except Exception:  # noqa: BLE001 - whatever went wrong, the request must go on to its end
-            if not self._ended:
-                replica.failed("connect")
-                self._next(UNREACHABLE)
-            return
-        if self._ended:
-            self._shared.upstreams.keep(connection)
-        else:
-            self._send(connection)
+        self._reach(lease.replica)
 
     def _send(self, connection: Upstream) -> None:
         self._upstream = connection
-        job = self._job
-        head = b"POST %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-            job.request.route.path,
-            connection.replica.authority,
-            job.request.fields,
-            job.request_id,
-            len(self._body),
-        )
-        connection.send(self, head, self._body)
+        connection.send(self, request_head(self._job, connection.replica, len(self._body)), self._body)
         connection.deadline = self._shared.deadlines.after(self._shared.limits.prefill_seconds)
+
+    def _unreachable(self, why: str) -> None:
+        self._next(UNREACHABLE)
 
     # --- Receiver of its answer
 
     def answered(self, answer: Answer) -> None:
+        replica = self._tried[-1]
         if answer.in_flight is not None:
-            self._tried[-1].reported(answer.in_flight)
+            replica.reported(answer.in_flight)
+        if answer.fault:
+            replica.failed("status")
         if answer.draining:
             self._next(NO_REPLICA)
+        elif answer.status == 503:
+            self._next(REFUSED)
         elif answer.status != 200:
             self._end(REFUSED)
-        else:
-            self._answer = answer
 
     def received(self, payload: bytes, *, complete: bool) -> None:
         self._size += len(payload)
@@ -181,21 +156,15 @@ class Prefill:
 
     def silent(self) -> None:
         self._upstream = None
+        self._tried[-1].failed("stall")
         self._end(TOO_LATE)
 
     def invalid(self, why: str) -> None:
         self._upstream = None
+        self._tried[-1].failed("invalid")
         self._end(UNUSABLE)
 
     # --- Ends
-
-    def _let_go(self) -> None:
-        connection, self._upstream = self._upstream, None
-        if connection is not None:
-            connection.abort()
-        lease, self._lease = self._lease, None
-        if lease is not None:
-            lease.release()
 
     def _end(self, result: str, params: msgspec.Raw | None = None) -> None:
         self._ended = True

@@ -94,6 +94,12 @@ class Rejected(TokenfleetError):
         self.retry_after = kind.retry_after if retry_after is None else retry_after
         self.lines = lines
 
+    def carrying(self, lines: bytes) -> "Rejected":
+        """The same refusal with these header lines, unless it has its own. Another object: one may be given to many."""
+        if self.lines or not lines:
+            return self
+        return Rejected(self.kind, self.message, param=self.param, allow=self.allow, retry_after=self.retry_after, lines=lines)
+
     def body(self) -> bytes:
         """The error as the OpenAI API writes it."""
         code = self.kind.code or self.kind.reason

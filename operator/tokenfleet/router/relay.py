@@ -4,6 +4,7 @@ A cut answer must not look whole: an event stream ends with an error event, with
 anything else in a broken connection.
 """
 
+from tokenfleet.router.callers.bounds import unsaid_tokens
 from tokenfleet.router.events import EventStream
 from tokenfleet.router.fields import rewrite
 from tokenfleet.router.jobs import Job
@@ -26,13 +27,18 @@ def asks_for_usage(job: Job) -> bool:
 
 def outgoing(job: Job, pool: Pool, params: object = None) -> bytes:
     """The body for a replica of this pool. params: kv_transfer_params of a prefill that was done elsewhere."""
-    if params is None and pool.served_name == job.fields.model and not asks_for_usage(job):
+    most = pool.max_tokens
+    if most is not None and not (job.request.route.generates and unsaid_tokens(job.fields, most)):
+        most = None
+    if params is None and most is None and pool.served_name == job.fields.model and not asks_for_usage(job):
         return job.body
     changes: dict[str, object] = {}
     if pool.served_name != job.fields.model:
         changes["model"] = pool.served_name
     if asks_for_usage(job):
         changes["stream_options"] = _USAGE
+    if most is not None:
+        changes["max_tokens"] = most
     if params is not None:
         changes["kv_transfer_params"] = params
     return rewrite(job.body, **changes)

@@ -44,6 +44,8 @@ class Sighting(msgspec.Struct, frozen=True):
     state: State
     reason: str = ""
     """Why it is not routable, for people."""
+    adapters: frozenset[str] = frozenset()
+    """LoRA adapters that it has loaded, by name."""
 
 
 class Owner(Protocol):

@@ -12,10 +12,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from types import TracebackType
 from typing import Final
 
 from tokenfleet.router.balancing import foreign
+from tokenfleet.router.balancing.lease import Lease
 from tokenfleet.router.balancing.policies import FULL, POLICIES, Policy, PolicyName, least_connections
 from tokenfleet.router.balancing.replica import FIRST_SHARE, SLOW_START_SECONDS, Replica, Sighting, State
 from tokenfleet.router.rejections import ALL_DRAINING, NO_REPLICAS, NONE_READY, QUEUE_FULL, Rejected
@@ -29,45 +29,19 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS: Final = 0.25
 
 
-class Lease:
-    """One request's place on a replica. Ends by `release`, or by the end of its `with`; ending it twice is harmless."""
-
-    __slots__ = ("_held", "replica")
-
-    def __init__(self, replica: Replica) -> None:
-        self.replica = replica
-        self._held = True
-        replica.in_flight += 1
-        replica.weigh()
-
-    def release(self) -> None:
-        if self._held:
-            self._held = False
-            replica = self.replica
-            replica.in_flight -= 1
-            replica.weigh()
-            freed = replica.owner.freed
-            if freed is not None:
-                freed()
-
-    def __enter__(self) -> Replica:
-        return self.replica
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.release()
-
-
 class Replicas:
     """Those of one pool."""
 
     __slots__ = (
-        *("_fresh", "_known", "_leaving", "_limit", "_looked", "_open", "_policy", "_routable", "_turn"),
+        *("_fresh", "_known", "_leaving", "_limit", "_looked", "_open", "_optional", "_policy", "_routable", "_turn"),
         *("clock", "deadline", "ejections", "freed"),
     )
 
-    def __init__(self, *, turn: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        """turn: where equals begin to take turns; random in production, lest all routers begin with the same replica."""
+    def __init__(self, *, turn: int = 0, clock: Callable[[], float] = time.monotonic, optional: bool = False) -> None:
+        """turn: where equals begin to take turns; random in production, lest all routers begin with the same replica.
+        optional: requests can do without any of them, so all may be ejected at once."""
         self.clock = clock
+        self._optional = optional
         self._turn = turn
         self._policy: Policy = least_connections
         self._limit = DEFAULT_MAX_IN_FLIGHT
@@ -115,18 +89,24 @@ class Replicas:
         self._arrange(comers=[replica for replica in self._routable if replica not in before])
         self._free()
 
-    def lease(self, exclude: Collection[Replica] = (), affinity: int | None = None) -> Lease | None:
-        """A place on the replica that the policy chooses, or None where none (outside of `exclude`) takes any."""
+    def lease(self, exclude: Collection[Replica] = (), affinity: int | None = None, adapter: str | None = None) -> Lease | None:
+        """A place on the replica that the policy chooses, or None where none takes any. exclude: not on these. adapter: only on
+        those that have it."""
         if self.deadline != NEVER and (now := self.clock()) >= self.deadline:
             self.look(now)
-        candidates: Sequence[Replica] = self._open
-        if exclude:
-            candidates = [replica for replica in candidates if replica not in exclude]
-            candidates = candidates or [replica for replica in self._routable if replica not in exclude]
-        else:
+        candidates = self.candidates(exclude, adapter) if exclude or adapter is not None else self._open
+        if not exclude:
             self._turn += 1
         replica = self._policy(candidates, self._turn, affinity)
         return Lease(replica) if replica is not None else None
+
+    def candidates(self, exclude: Collection[Replica] = (), adapter: str | None = None) -> Sequence[Replica]:
+        """Those that a lease is chosen from, room or not: ejected ones only where no others are left."""
+        for replicas in (self._open,) if self._optional else (self._open, self._routable):
+            found = [one for one in replicas if one not in exclude and (adapter is None or adapter in one.seen.adapters)]
+            if found:
+                return found
+        return ()
 
     @property
     def routable(self) -> Sequence[Replica]:
@@ -166,10 +146,9 @@ class Replicas:
     # --- Owner
 
     def failed(self, replica: Replica, kind: str) -> None:
-        """Count it, and eject the replica where that is due: half of the routable ones at most, and never the last."""
+        """Count it, and eject the replica where that is due and leaves enough others."""
         due = replica.conduct.failed()
-        ejected = sum(one.ejected for one in self._routable)
-        if due and replica in self._open and ejected < len(self._routable) // 2:
+        if due and replica in self._open and sum(one.ejected for one in self._routable) < self._dispensable:
             seconds = replica.conduct.eject(self.clock())
             self.ejections[kind] += 1
             log.warning("replica %s failed again and again (last: %s): ejected for %g s", replica.name, kind, seconds)
@@ -213,8 +192,8 @@ class Replicas:
         """Decide who may get requests. comers: those who may again, or for the first time; they begin slowly."""
         routable, now = self._routable, self.clock()
         ejected = sorted((one for one in routable if one.ejected), key=lambda one: one.conduct.until)
-        surplus = len(ejected) - (len(routable) // 2 if len(ejected) < len(routable) else 0)
-        back = ejected[: max(0, surplus)]
+        none_left = len(ejected) == len(routable) and not self._optional
+        back = ejected if none_left else ejected[: max(0, len(ejected) - self._dispensable)]
         for replica in back:
             _readmit(replica)
         self._open = tuple(replica for replica in routable if not replica.ejected)
@@ -229,6 +208,11 @@ class Replicas:
             self._fresh.clear()
         if self._fresh:
             self.stir()
+
+    @property
+    def _dispensable(self) -> int:
+        """How many may be ejected at once: half, so never the last; all where requests can do without."""
+        return len(self._routable) if self._optional else len(self._routable) // 2
 
     def _free(self) -> None:
         if self.freed is not None:

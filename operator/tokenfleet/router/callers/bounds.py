@@ -91,13 +91,11 @@ def check_documents(body: bytes, bounds: Bounds) -> None:
             raise _no_embeds("body")
 
 
-def unsaid_tokens(fields: Fields, bounds: Bounds) -> int | None:
-    """The max_tokens that a body has to be given, lest an engine takes more than the bound; None where it needs none."""
-    if bounds.max_tokens is None or fields.max_tokens is not None or fields.max_completion_tokens is not None:
-        return None
-    if fields.messages or (fields.prompt and bounds.max_tokens < _USUAL_COMPLETION):
-        return bounds.max_tokens
-    return None
+def unsaid_tokens(fields: Fields, most: int) -> bool:
+    """Whether a body has to be given max_tokens, lest an engine takes more than this."""
+    if fields.max_tokens is not None or fields.max_completion_tokens is not None:
+        return False
+    return bool(fields.messages) or (bool(fields.prompt) and most < _USUAL_COMPLETION)
 
 
 def _check_amounts(fields: Fields, bounds: Bounds) -> None:

@@ -19,9 +19,9 @@ from tokenfleet.router import routes
 from tokenfleet.router.admission import admit
 from tokenfleet.router.callers.keys import Key
 from tokenfleet.router.callers.rates import Reservation, applied
+from tokenfleet.router.client import Client
 from tokenfleet.router.durable.answers import accepted, shown
 from tokenfleet.router.durable.requests import KeyReused, QueueAway, QueueFull, Reserved, State, Submission
-from tokenfleet.router.exchange import Client
 from tokenfleet.router.jobs import Job
 from tokenfleet.router.rejections import (
     ASYNC_QUEUE_AWAY,

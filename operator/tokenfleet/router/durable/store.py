@@ -1,4 +1,4 @@
-"""The durable queue in Redis: one method a step, each one atomic script (async_scripts.py), all with a deadline.
+"""The durable queue in Redis: one method a step, each one atomic script (scripts.py), all with a deadline.
 
 `submit` returns when Redis has the request, and not before. Whatever keeps Redis from answering is `QueueAway`: the step may
 or may not have happened then. Each may be repeated: a request is stored once by its id, and what a claim does happens once.
@@ -14,7 +14,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
 
-from tokenfleet.router.durable import scripts as scripts
+from tokenfleet.router.durable import scripts
 from tokenfleet.router.durable.requests import (
     Claim,
     KeyReused,

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from tokenfleet.router.balancing.replicas import State as ReplicaState
 from tokenfleet.router.durable.requests import Claim, Outcome, QueueAway, State
 from tokenfleet.router.durable.run import Again, Run
 from tokenfleet.router.models import Model
@@ -115,9 +114,7 @@ class AsyncWorker:
             return False
         if self._runs and shared.held_bytes + shared.limits.body_bytes > shared.limits.held_bytes:
             return False
-        pools = model.pools
-        free = any(pool.replicas.count(ReplicaState.ROUTABLE) and not pool.replicas.full for pool in pools)
-        return free and not model.queue.depth
+        return any(pool.has_room for pool in model.pools) and not model.queue.depth
 
     def _start(self, model: Model, claim: Claim) -> None:
         log.debug("%s: try %d", claim.id, claim.tries)

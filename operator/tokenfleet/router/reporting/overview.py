@@ -61,9 +61,9 @@ def view(shared: Shared) -> View:
 def _model(shared: Shared, model: Model) -> ModelView:
     rows = []
     for pool in model.pools:
-        rows += [_replica(shared, pool, replica, "serve") for replica in pool.replicas.all()]
-        if pool.prefill is not None:
-            rows += [_replica(shared, pool, replica, "prefill") for replica in pool.prefill.all()]
+        for role, replicas in (("serve", pool.replicas), ("prefill", pool.prefill)):
+            if replicas is not None:
+                rows += [_replica(shared, pool, replica, role) for replica in replicas.all() if pool.has(replica)]
     return ModelView(
         model=model.name,
         waiting={priority.name.lower(): model.queue.waiting(priority) for priority in reversed(Priority)},

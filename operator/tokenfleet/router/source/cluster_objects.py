@@ -17,6 +17,7 @@ class Annotations(msgspec.Struct, frozen=True):
     """Of a pod."""
 
     draining: str | None = msgspec.field(name=contract.ANNOTATION_DRAINING, default=None)
+    adapters: str | None = msgspec.field(name=contract.ANNOTATION_ADAPTERS, default=None)
 
 
 class Labels(msgspec.Struct, frozen=True):
@@ -65,10 +66,17 @@ class Pod(ClusterObject, frozen=True):
     status: PodStatus | None = None
 
 
+class Adapter(msgspec.Struct, frozen=True):
+    """Of an LLMDeployment's model."""
+
+    name: str
+
+
 class ModelSpec(msgspec.Struct, frozen=True, rename="camel"):
     """Of an LLMDeployment."""
 
     served_name: str | None = None
+    adapters: tuple[Adapter, ...] = ()
 
 
 class Batching(msgspec.Struct, frozen=True, rename="camel"):
@@ -145,6 +153,7 @@ def sighting(pod: Pod) -> Sighting:
         port=contract.ENGINE_PORT,
         state=state,
         reason=reason,
+        adapters=_adapters(pod.metadata),
     )
 
 
@@ -152,6 +161,12 @@ def pod_of(pod: Pod) -> tuple[str, str]:
     """Whose it is, and in which role."""
     labels = pod.metadata.labels or Labels()
     return labels.deployment, labels.role
+
+
+def _adapters(metadata: Metadata) -> frozenset[str]:
+    """What its engine loads at its start, and so has when it is ready. Pods of an earlier spec have what that one named."""
+    names = (metadata.annotations or Annotations()).adapters or ""
+    return frozenset(name.strip() for name in names.split(",") if name.strip())
 
 
 def _state(metadata: Metadata, status: PodStatus) -> tuple[State, str]:

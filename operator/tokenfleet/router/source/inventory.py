@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from tokenfleet import contract
-from tokenfleet.planning.sharing import Served, Share, share_out
+from tokenfleet.planning.sharing import Member, Served, contested, share_out
 from tokenfleet.router.balancing.replicas import Replicas, Sighting
 from tokenfleet.router.models import Model, Pool
 from tokenfleet.router.shared import Shared
@@ -40,6 +40,7 @@ class _Member(msgspec.Struct, frozen=True):
 
     name: str
     model: str
+    adapters: tuple[str, ...]
     created: int
     engine: Engine
     prefills: bool
@@ -50,8 +51,8 @@ class _Line(msgspec.Struct, frozen=True):
     """All that a model is made of: equal lines need no update."""
 
     terms: Terms
-    members: tuple[tuple[_Member, int], ...]
-    """With their weights."""
+    members: tuple[tuple[_Member, int, str | None], ...]
+    """With their weights, and the adapter of each that answers."""
     fallbacks: tuple[str, ...]
 
 
@@ -69,6 +70,8 @@ class Inventory:
         """By LLMDeployment and role."""
         self._replicas: dict[tuple[str, str], Replicas] = {}
         self._lines: dict[str, _Line] = {}
+        self._contested: frozenset[str] = frozenset()
+        """What was told of it."""
 
     # --- What is told
 
@@ -117,10 +120,11 @@ class Inventory:
             log.error("the spec of %s cannot be read, the terms before stay: %s", self._name, error)
 
     def _served(self) -> Mapping[str, Served]:
-        names = {member.name: member.model for member in self._members.values()}
-        if self._is_shared:
-            return share_out(self._routes, names)
-        return {model: Served((Share(name, 1),)) for name, model in names.items()}
+        members = {member.name: Member(member.model, member.adapters) for member in self._members.values()}
+        before, self._contested = self._contested, frozenset(contested(members))
+        for sentence in sorted(self._contested - before):
+            log.error("%s", sentence)
+        return share_out(self._routes, members)
 
     def _rebuild(self) -> None:
         """Bring the catalog in line."""
@@ -138,27 +142,32 @@ class Inventory:
         self._forget_replicas()
 
     def _line(self, served: Served) -> _Line:
-        members = tuple((self._members[share.deployment], share.weight) for share in served.shares)
-        return _Line(_bounded(self._terms, [member.engine for member, _ in members]), members, served.fallbacks)
+        members = tuple((self._members[share.deployment], share.weight, share.adapter) for share in served.shares)
+        return _Line(_bounded(self._terms, [member.engine for member, _, _ in members]), members, served.fallbacks)
 
     def _update(self, model: Model, line: _Line) -> None:
         pools = [
             Pool(
                 member.name,
                 self._replicas_of(member.name, contract.ROLE_ENGINE),
-                served_name=member.model,
+                served_name=adapter or member.model,
                 prefill=self._replicas_of(member.name, contract.ROLE_PREFILL) if member.prefills else None,
                 weight=weight,
                 max_in_flight=member.engine.batching.max_num_seqs,
+                max_model_len=member.engine.max_model_len,
+                adapter=adapter,
             )
-            for member, weight in line.members
+            for member, weight, adapter in line.members
         ]
-        model.update(line.terms, pools, created=min(member.created for member, _ in line.members), fallbacks=line.fallbacks)
+        created = min(member.created for member, _, _ in line.members)
+        first, _, adapter = line.members[0]
+        model.update(line.terms, pools, created=created, fallbacks=line.fallbacks, parent=first.model if adapter else None)
 
     def _replicas_of(self, deployment: str, role: str) -> Replicas:
         key = (deployment, role)
         if (replicas := self._replicas.get(key)) is None:
-            replicas = self._replicas[key] = Replicas(turn=random.getrandbits(16), clock=self._shared.loop.time)
+            clock, optional = self._shared.loop.time, role == contract.ROLE_PREFILL
+            replicas = self._replicas[key] = Replicas(turn=random.getrandbits(16), clock=clock, optional=optional)
             replicas.observe(self._sightings.get(key, _NONE))
         return replicas
 
@@ -176,14 +185,14 @@ class _Routes(msgspec.Struct, frozen=True):
 
 def _member(one: Deployment) -> _Member:
     spec = one.spec
-    return _Member(one.metadata.name, served_name(one), created(one), spec.engine, spec.disaggregation is not None)
+    adapters = tuple(adapter.name for adapter in spec.model.adapters)
+    return _Member(one.metadata.name, served_name(one), adapters, created(one), spec.engine, spec.disaggregation is not None)
 
 
 def _bounded(terms: Terms, engines: list[Engine]) -> Terms:
     """An answer is at most as long as an engine of the model can make it, where all of them say how long that is."""
-    lengths = [engine.max_model_len for engine in engines]
-    if terms.bounds.max_tokens is not None or None in lengths or not lengths:
+    lengths = [engine.max_model_len for engine in engines if engine.max_model_len is not None]
+    if not lengths or len(lengths) < len(engines):
         return terms
-    longest = max(length for length in lengths if length is not None)
-    bounds = msgspec.structs.replace(terms.bounds, max_tokens=longest)
-    return msgspec.structs.replace(terms, bounds=bounds)
+    most = min(max(lengths), terms.bounds.max_tokens or max(lengths))
+    return msgspec.structs.replace(terms, bounds=msgspec.structs.replace(terms.bounds, max_tokens=most))

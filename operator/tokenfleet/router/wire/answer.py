@@ -23,6 +23,7 @@ _ONCE: Final = {
     _IN_FLIGHT: heads.NUMBER,
 }
 _GRAMMAR: Final = heads.grammar(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: %b)?+" % heads.TEXT, _ONCE)
+_GATEWAY: Final = frozenset((502, 503, 504))
 _drop: Final = heads.dropper(
     (
         *(b"connection", b"content-length", b"transfer-encoding", contract.HEADER_REQUEST_ID.encode()),
@@ -52,6 +53,12 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the replica itself counts, this request included."""
     fields: bytes
     """Header lines for the client, Content-Type among them, framing not."""
+
+    @property
+    def fault(self) -> bool:
+        """Only something broken answers like this, since an engine is nobody's gateway; but a 503 that says it is draining, or
+        when to try again, is no fault: that engine is full."""
+        return self.status in _GATEWAY and not self.draining and not self.retry_after
 
 
 def parse(head: bytes) -> Answer:

@@ -63,7 +63,8 @@ class Deadlines:
         self._next = now + TURN_SECONDS
         for waiting in [waiting for waiting in self._waiting if waiting.deadline <= now]:
             try:
-                waiting.expire()
+                if waiting.deadline <= now:  # Another one's handler may have put it to use again.
+                    waiting.expire()
             except Exception:  # One broken connection must not take the others' deadlines away.
                 log.exception("a deadline's handler failed; it is dropped")
                 self._waiting.discard(waiting)

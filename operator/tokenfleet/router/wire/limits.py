@@ -58,7 +58,6 @@ class Limits:
     @classmethod
     def of(cls, settings: RouterSettings) -> "Limits":
         return cls(
-            body_bytes=settings.max_body_bytes,
             first_byte_seconds=settings.silence_seconds,
             silence_seconds=settings.silence_seconds,
         )
