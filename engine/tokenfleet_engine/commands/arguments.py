@@ -28,6 +28,30 @@ def add_drain_seconds(parser: argparse.ArgumentParser, name: str, help_text: str
     )  # fmt: skip
 
 
+def add_admission(parser: argparse.ArgumentParser) -> None:
+    """How much the engine takes on before it says 503; None stands for what its own part of the code holds to be right."""
+    parser.add_argument("--max-in-flight", type=at_least_one, metavar="N", help="requests in flight; the next one gets a 503")
+    parser.add_argument(
+        "--max-waiting", type=at_least_one, metavar="N", help="requests in the engine's own queue; beyond them: 503"
+    )
+    parser.add_argument(
+        "--max-queue-seconds", type=positive_seconds, metavar="SECONDS",
+        help="seconds that a new request would wait in that queue at most; beyond it: 503",
+    )  # fmt: skip
+
+
+def at_least_one(text: str) -> int:
+    if (value := int(text)) < 1:
+        raise ValueError(text)
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    if not (value := float(text)) > 0:
+        raise ValueError(text)
+    return value
+
+
 def whole_seconds(text: str) -> int:
     value = int(text)
     if value < 0:

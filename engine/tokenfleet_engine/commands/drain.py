@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from tokenfleet_engine.commands import arguments
-from tokenfleet_engine.serving.drain import Drain, LocalEngine
 from tokenfleet_engine.say import say
+from tokenfleet_engine.serving.drain import Drain, LocalEngine
 
 POD_LOG: Final = Path("/proc/1/fd/1")
 """What a preStop hook prints is shown to nobody; what it writes here stands in the pod's log."""

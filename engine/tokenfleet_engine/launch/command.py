@@ -1,17 +1,16 @@
 """Puts vLLM's command line together, and says it to a person first.
 
-The caller's flags come last and win, but for a few that Tokenfleet's own parts rely on (address, drain, one server process):
-those are refused with the reason. What is a fact of this image or machine (no compiler, the CPUs that the pod may use) is
-added here, so that no one outside needs to know it. Must not start anything.
+The user's flags come last and win; those that Tokenfleet's own parts rely on never get here (`user_flags`). What is a fact of
+this image or machine (no compiler, the CPUs that the pod may use) is added here, so that no one outside needs to know it. Must
+not start anything.
 """
 
 import importlib.metadata
 import importlib.util
-import itertools
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,7 +18,10 @@ from typing import Final
 from tokenfleet import contract
 from tokenfleet_engine.failures import EngineFailure
 from tokenfleet_engine.launch.cgroup import cpu_limit, memory_limit
+from tokenfleet_engine.launch.features import Features
+from tokenfleet_engine.launch.limits import count
 from tokenfleet_engine.launch.model_files import Model
+from tokenfleet_engine.launch.user_flags import UserFlags
 
 MODULE: Final = "vllm.entrypoints.openai.api_server"
 MIDDLEWARE: Final = "tokenfleet_engine.serving.admission.Admission"
@@ -30,20 +32,6 @@ CPU_CACHE_BYTES: Final = 1 << 30
 CPU_CACHE_LEAST_BYTES: Final = 1 << 28
 CPU_PROCESSES_BYTES: Final = 9 << 28
 """What vLLM's three processes take on a CPU beside weights and KV cache: 2 GiB measured, and room for a prompt."""
-
-OWN_FLAGS: Final = {
-    "--api-server-count": "admission counts the requests of one server process",
-    "--headless": "the engine serves its own requests",
-    "--host": "the pod's port is the only way in",
-    "--model": "spec.model.source says it",
-    "--port": "the Service, the probes and the routers rely on it",
-    "--root-path": "the routers rely on the paths as they are",
-    "--served-model-name": "spec.model.servedName says it",
-    "--shutdown-timeout": "spec.drain.timeoutSeconds says how long running requests may take",
-    "--ssl-certfile": "routers and probes speak plain HTTP to engines",
-    "--ssl-keyfile": "routers and probes speak plain HTTP to engines",
-    "--uds": "the pod's port is the only way in",
-}
 
 SHARED_MEMORY: Final = Path("/dev/shm")
 SHARED_MEMORY_BYTES: Final = 160 * 1024 * 1024
@@ -64,6 +52,8 @@ class ServeCommand:
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     """Added to this process's own."""
+    cache_bytes: int | None = None
+    """Of the KV cache, where it is fixed beforehand."""
 
 
 def find_build() -> Build:
@@ -82,15 +72,6 @@ def find_build() -> Build:
     return Build(version="of unknown version", cpu=False)
 
 
-def check_flags(flags: Sequence[str]) -> None:
-    for flag in flags:
-        name = flag.split("=", 1)[0].replace("_", "-")
-        if name in OWN_FLAGS:
-            raise EngineFailure(
-                contract.REASON_ENGINE_CONFIG_INVALID, f"{name} cannot be set in extraArgs: {OWN_FLAGS[name]}. Remove it."
-            )
-
-
 def check_shared_memory(path: Path = SHARED_MEMORY) -> None:
     """vLLM's processes talk through it; too small, and it fails after it has loaded the model."""
     try:
@@ -107,23 +88,26 @@ def check_shared_memory(path: Path = SHARED_MEMORY) -> None:
 
 
 def build_command(
-    model: Model, *, served_name: str, host: str, port: int, flags: Sequence[str], build: Build, environment: Mapping[str, str]
-) -> ServeCommand:
-    given = {flag.split("=", 1)[0] for flag in flags}
+    model: Model, *, served_name: str, host: str, port: int, user: UserFlags, build: Build, environment: Mapping[str, str],
+    features: Features, admission: Mapping[str, str],
+) -> ServeCommand:  # fmt: skip
     argv = [sys.executable, "-m", MODULE, "--model", str(model.path), "--served-model-name", served_name]
     argv += ["--host", host, "--port", str(port), "--middleware", MIDDLEWARE]
-    argv += ["--shutdown-timeout", str(contract.ENGINE_SHUTDOWN_SECONDS)]
-    if "--disable-access-log-for-endpoints" not in given:
+    argv += ["--shutdown-timeout", str(contract.ENGINE_SHUTDOWN_SECONDS), *features.flags(user)]
+    if not user.has("--disable-access-log-for-endpoints"):
         argv += ["--disable-access-log-for-endpoints", ",".join(QUIET_PATHS)]
-    added: dict[str, str] = {}
+    added = dict(admission)
+    cache_bytes = count(user.value("--kv-cache-memory-bytes"))
     if build.cpu:
-        if not given & {"--enforce-eager", "--no-enforce-eager"} and shutil.which("g++") is None:
+        cannot_compile = shutil.which("g++") is None or environment.get("TORCHDYNAMO_DISABLE") == "1"
+        if cannot_compile and not user.has("--enforce-eager"):
             argv.append("--enforce-eager")  # torch.compile needs a C++ compiler on a CPU
-        if "--kv-cache-memory-bytes" not in given and not environment.get("VLLM_CPU_KVCACHE_SPACE"):
-            argv += ["--kv-cache-memory-bytes", str(cpu_cache_bytes(memory_limit(), weight_bytes=model.weight_bytes))]
+        if not user.has("--kv-cache-memory-bytes") and not environment.get("VLLM_CPU_KVCACHE_SPACE"):
+            cache_bytes = cpu_cache_bytes(memory_limit(), weight_bytes=model.weight_bytes + features.weight_bytes)
+            argv += ["--kv-cache-memory-bytes", str(cache_bytes)]
         if "OMP_NUM_THREADS" not in environment:
             added["OMP_NUM_THREADS"] = str(cpu_limit())
-    return ServeCommand(argv=(*argv, *flags), environment=added)
+    return ServeCommand(argv=(*argv, *user.argv), environment=added, cache_bytes=cache_bytes)
 
 
 def cpu_cache_bytes(limit: int | None, *, weight_bytes: int) -> int:
@@ -137,20 +121,22 @@ def cpu_cache_bytes(limit: int | None, *, weight_bytes: int) -> int:
     return max(CPU_CACHE_LEAST_BYTES, limit - CPU_PROCESSES_BYTES - weight_bytes)
 
 
-def describe(command: ServeCommand, *, model: Model, build: Build, flags: Sequence[str], drain_seconds: int, port: int) -> str:
+def describe(
+    command: ServeCommand, *, model: Model, build: Build, user: UserFlags, features: Features, drain_seconds: int, port: int
+) -> str:
     """The plan, for the first lines of the pod's log."""
     environment = " ".join(f"{name}={value}" for name, value in command.environment.items())
-    cache = dict(itertools.pairwise(command.argv)).get("--kv-cache-memory-bytes", "")
     weights = f"{_size(model.weight_bytes)} in {model.weight_files} file{'' if model.weight_files == 1 else 's'}"
     rows = {
         "model": str(model.path),
         "architecture": model.architecture,
         "weights": f"{weights}, {model.dtype}" if model.weight_files else "none read (--load-format)",
         "context": f"{model.context_tokens} tokens" if model.context_tokens else "not stated",
+        **features.rows(),
         "engine": f"vLLM {build.version} for {'CPUs' if build.cpu else 'GPUs'}",
-        "flags": " ".join(flags) or "none beyond Tokenfleet's own",
+        "flags": " ".join(user.argv) or "none beyond Tokenfleet's own",
         "environment": environment or "as it is",
-        "KV cache": f"{_size(int(cache))}" if cache.isdigit() else "as vLLM finds room",
+        "KV cache": _size(command.cache_bytes) if command.cache_bytes else "as vLLM finds room",
         "port": str(port),
         "goodbye": f"{drain_seconds} s to finish what runs, then {contract.ENGINE_SHUTDOWN_SECONDS} s more",
     }

@@ -27,6 +27,7 @@ from tokenfleet import contract
 from tokenfleet_engine.failures import EngineFailure
 from tokenfleet_engine.launch.cgroup import oom_kills
 from tokenfleet_engine.launch.command import ServeCommand
+from tokenfleet_engine.launch.hang import Hang
 from tokenfleet_engine.launch.symptoms import explain
 
 KEPT_LINES: Final = 400
@@ -65,7 +66,7 @@ def supervise(command: ServeCommand, *, goodbye: Callable[[Callable[[], bool]], 
         child.clear()
         if stopped:
             return Ending(code=0 if child.status != -signal.SIGKILL else 137)
-        status = child.status if child.status is not None else 1
+        status = 1 if child.hung or child.status is None else child.status
         failure = explain(child.output.lines(), status=status, served=child.output.served, oom_kills=oom_kills() - kills)
         return Ending(code=128 - status if status < 0 else status or 1, failure=failure)
     finally:
@@ -74,9 +75,14 @@ def supervise(command: ServeCommand, *, goodbye: Callable[[Callable[[], bool]], 
 
 def _wait(child: "_Child", goodbye: Callable[[Callable[[], bool]], object]) -> bool:
     """True when the child ended because somebody asked us to stop."""
+    hang = Hang(child.pid)
     while not _stop_asked(1.0):
         if child.reap():
             return False
+        if not child.hung and hang.lasts(time.monotonic()):
+            print("tokenfleet-engine: vLLM hangs: one of its processes is dead. Killed.", file=sys.stderr, flush=True)
+            child.hung = True
+            child.kill()
     goodbye(lambda: child.reap() or _stop_asked(0))
     child.signal(signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
@@ -100,6 +106,8 @@ class _Child:
     pid: int
     output: "_Output"
     status: int | None = None
+    hung: bool = False
+    """We ended it, since it would not have ended by itself."""
 
     @classmethod
     def start(cls, command: ServeCommand) -> "_Child":

@@ -8,9 +8,13 @@ import pytest
 from tokenfleet import contract
 from tokenfleet_engine.failures import EngineFailure
 from tokenfleet_engine.launch import command
+from tokenfleet_engine.launch.adapters import Adapter, Adapters
 from tokenfleet_engine.launch.cgroup import cpu_limit, memory_limit, oom_kills
 from tokenfleet_engine.launch.command import Build
+from tokenfleet_engine.launch.features import Features
 from tokenfleet_engine.launch.model_files import Model
+from tokenfleet_engine.launch.speculation import Request, Speculation
+from tokenfleet_engine.launch.user_flags import read_flags
 
 GIB = 1 << 30
 GPU = Build(version="0.32.0", cpu=False)
@@ -25,10 +29,13 @@ MODEL = Model(
 )
 
 
-def _build(*flags: str, build: Build = GPU, environment: dict[str, str] | None = None) -> command.ServeCommand:
+def _build(
+    *flags: str, build: Build = GPU, environment: dict[str, str] | None = None, features: Features | None = None
+) -> command.ServeCommand:
     return command.build_command(
-        MODEL, served_name="m", host="0.0.0.0", port=8000, flags=flags, build=build, environment=environment or {}
-    )
+        MODEL, served_name="m", host="0.0.0.0", port=8000, user=read_flags(flags, known=None), build=build,
+        environment=environment or {}, features=features or Features(), admission={},
+    )  # fmt: skip
 
 
 def test_what_tokenfleet_relies_on_is_always_there() -> None:
@@ -56,6 +63,10 @@ def test_a_cpu_engine_without_a_compiler_runs_eagerly(monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", "/nowhere")
     assert "--enforce-eager" in _build(build=CPU).argv
     assert "--enforce-eager" not in _build("--no-enforce-eager", build=CPU).argv
+
+
+def test_a_cpu_engine_that_may_not_compile_runs_eagerly_though_there_is_a_compiler() -> None:
+    assert "--enforce-eager" in _build(build=CPU, environment={"TORCHDYNAMO_DISABLE": "1"}).argv
 
 
 def test_a_cpu_engine_uses_the_cpus_that_it_may_use_unless_told_otherwise() -> None:
@@ -97,15 +108,48 @@ def test_the_memory_limit(tmp_path: Path, name: str, text: str, limit: int | Non
     assert memory_limit(tmp_path) == limit
 
 
-@pytest.mark.parametrize("flag", ["--port", "--port=1", "--shutdown-timeout=0", "--api_server_count", "--ssl-keyfile"])
-def test_flags_that_would_break_the_fleet_are_refused_by_name(flag: str) -> None:
-    with pytest.raises(EngineFailure, match="cannot be set in extraArgs") as failure:
-        command.check_flags(["--max-model-len", "512", flag])
-    assert failure.value.reason == contract.REASON_ENGINE_CONFIG_INVALID
+FEATURES = Features(
+    speculation=Speculation(Request(method="ngram", num_tokens=3)),
+    adapters=Adapters((Adapter(name="a", path=Path("/claims/a"), rank=8, weight_bytes=1000),)),
+    sleep=True,
+)
 
 
-def test_other_flags_pass() -> None:
-    command.check_flags(["--max-model-len", "512", "--model-impl=vllm", "--middleware", "a.B"])
+def test_features_become_vllms_flags_before_the_users_own() -> None:
+    argv = _build("--max-loras", "3", features=FEATURES).argv
+    first, last = argv.index("--speculative-config"), argv.index("--enable-sleep-mode")
+    assert argv[first:last] == (
+        "--speculative-config", '{"method": "ngram", "num_speculative_tokens": 3}', "--enable-lora", "--max-lora-rank", "8",
+        "--max-loras", "3", "--max-cpu-loras", "3", "--lora-modules", '{"name": "a", "path": "/claims/a"}',
+    )  # fmt: skip
+    assert argv[-2:] == ("--max-loras", "3")
+
+
+def test_the_plan_names_the_features() -> None:
+    built = _build(features=FEATURES)
+    plan = command.describe(
+        built, model=MODEL, build=GPU, user=read_flags([], known=None), features=FEATURES, drain_seconds=60, port=8000
+    )
+    assert [line.split(maxsplit=1) for line in plan.splitlines()[5:8]] == [
+        ["speculation", "3 tokens a step (ngram) from earlier text of the same sequence"],
+        ["adapters", "a (rank 8)"],
+        ["sleep", "on request"],
+    ]
+
+
+def test_drafts_and_adapters_take_their_room_from_the_kv_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "memory_limit", lambda: 8 * GIB)
+    without, with_features = _build(build=CPU).cache_bytes, _build(build=CPU, features=FEATURES).cache_bytes
+    assert without is not None
+    assert with_features == without - 1000
+
+
+def test_the_bounds_of_admission_go_to_vllms_process() -> None:
+    built = command.build_command(
+        MODEL, served_name="m", host="0.0.0.0", port=8000, user=read_flags([], known=None), build=GPU, environment={},
+        features=Features(), admission={contract.ENV_ENGINE_MAX_IN_FLIGHT: "4"},
+    )  # fmt: skip
+    assert built.environment == {contract.ENV_ENGINE_MAX_IN_FLIGHT: "4"}
 
 
 def test_shared_memory_that_is_too_small_is_refused_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

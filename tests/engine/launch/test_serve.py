@@ -15,6 +15,7 @@ import pytest
 
 import tokenfleet
 import tokenfleet_engine
+from tests.engine.models import make_adapter, make_model
 from tokenfleet import contract
 
 SITE = [str(Path(module.__file__ or "").parents[1]) for module in (tokenfleet, tokenfleet_engine)]
@@ -116,6 +117,45 @@ def _until(process: "subprocess.Popen[str]", word: str) -> list[str]:
         if word in line:
             return lines
     raise AssertionError(f"{word!r} never came: {lines} {process.stderr and process.stderr.read()}")
+
+
+def test_features_are_planned_with_the_model(engine: Engine, tmp_path: Path) -> None:
+    model, adapter, draft = make_model(tmp_path / "m"), make_adapter(tmp_path / "a"), make_model(tmp_path / "draft")
+    options = ["--adapter", f"mine={adapter}", "--max-in-flight", "4", "--max-waiting", "6", "--max-queue-seconds", "2.5"]
+    options += ["--speculative", '{"method": "draft", "num_tokens": 2}', "--draft-model", str(draft)]
+    done = Engine(model, engine.directory).start(options=("--check", *options))
+    out, errors = done.communicate(timeout=30)
+    assert (done.returncode, errors) == (0, "")
+    for words in (
+        f"2 tokens a step (draft) from {draft}", "mine (rank 8)", f"{contract.ENV_ENGINE_MAX_IN_FLIGHT}=4 ",
+        f"{contract.ENV_ENGINE_MAX_WAITING}=6 ", f"{contract.ENV_ENGINE_MAX_QUEUE_SECONDS}=2.5",
+    ):  # fmt: skip
+        assert words in out
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "words"),
+    [
+        pytest.param(("--speculative", '{"method": "draft", "num_tokens": 2}'), (), "needs a draft model", id="no draft"),
+        pytest.param(("--draft-model", "/d"), (), "--draft-model goes with --speculative", id="a draft for nothing"),
+        pytest.param(
+            ("--speculative", '{"method": "ngram", "num_tokens": 2}'), ("--speculative-config", "{}"),
+            "spec.engine.speculative and --speculative-config in extraArgs say the same thing twice", id="said twice",
+        ),
+        pytest.param(
+            ("--adapter", "a=/a"), ("--enable-lora",), "spec.model.adapters and --enable-lora in extraArgs", id="adapters twice"
+        ),
+    ],
+)  # fmt: skip
+def test_features_that_contradict_each_other(
+    engine: Engine, options: tuple[str, ...], flags: tuple[str, ...], words: str
+) -> None:
+    process = engine.start(*flags, options=options)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (2, "")
+    left = engine.left()
+    assert left["reason"] == contract.REASON_ENGINE_CONFIG_INVALID
+    assert words in left["message"]
 
 
 def test_the_plan_is_said_before_anything_runs(engine: Engine) -> None:

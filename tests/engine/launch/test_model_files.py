@@ -101,6 +101,10 @@ def _spoil_header(file: Path) -> None:
             contract.REASON_MODEL_INVALID, "has no tokenizer", id="no tokenizer",
         ),
         pytest.param(
+            lambda path: (path / "tokenizer.json").write_text('{"model": {"vocab": {"a": 1'),
+            contract.REASON_MODEL_INVALID, "tokenizer.json is incomplete", id="a tokenizer that is cut off",
+        ),
+        pytest.param(
             lambda path: (path / "model.safetensors").unlink(),
             contract.REASON_MODEL_INVALID, "has no weights", id="no weights",
         ),
