@@ -28,8 +28,8 @@ PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Of the cluster: package and the programs that it brings."""
 IMAGE_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"buildah": ("buildah",), "mmdebstrap": ("mmdebstrap",)}
-TEST_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"redis-server": ("redis-server",)}
-"""What integration tests run beside the API server."""
+TEST_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"prometheus": ("promtool",), "redis-server": ("redis-server",)}
+"""What integration tests run beside the API server; of Prometheus only the tool that checks metrics."""
 BENCH_PROGRAMS: Final[Mapping[str, tuple[str, ...]]] = {"haproxy": ("haproxy",)}
 """What benchmarks compare with."""
 _ALL: Final = {**PROGRAMS, **IMAGE_PROGRAMS, **TEST_PROGRAMS, **BENCH_PROGRAMS}
@@ -37,6 +37,7 @@ _SERVICES: Final = {
     "containerd": "containerd.service",
     "docker-registry": "docker-registry.service",
     "haproxy": "haproxy.service",
+    "prometheus": "prometheus.service",
     "redis-server": "redis-server.service",
 }
 _POLICY: Final = Path("/usr/sbin/policy-rc.d")

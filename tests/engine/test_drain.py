@@ -8,9 +8,10 @@ from threading import Thread
 import pytest
 
 from tokenfleet import contract
-from tokenfleet_engine.serving import drain as module
-from tokenfleet_engine.serving.drain import Drain, Load, LocalEngine, NotServing
 from tokenfleet_engine.main import main
+from tokenfleet_engine.serving import drain as module
+from tokenfleet_engine.serving.drain import Drain, Load, LocalEngine
+from tokenfleet_engine.serving.local import NotServing
 
 Answer = Load | Exception
 

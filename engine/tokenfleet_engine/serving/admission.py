@@ -1,27 +1,32 @@
-"""ASGI middleware around vLLM's whole server: who gets in, how many are in, and how the server goes away.
+"""ASGI middleware around vLLM's whole server: who gets in, what is ours to answer, and how the server goes away.
 
-vLLM loads it by its own `--middleware` flag, so it is a plain class, with no web framework and no vLLM. It counts the
-requests that make the model work, from the first byte to the last, whatever ends them; writes the count on their answers, so
-that routers see each other's load; refuses new ones while it drains; and answers three paths itself. Paths are compared as they
-came (scope["path"]), never by a URL that is put together from the client's Host header. It must not look into bodies. All
-state belongs to the one event loop that runs the server.
+vLLM loads it by its own `--middleware` flag, so it is a plain class, with no web framework and no vLLM; what it needs to know
+of the engine behind it stands in `engine`. It routes: our own paths are answered here, what makes the model work passes the
+gate and is counted, and the rest (health, metrics, lists) goes straight through, so that load cannot block it. Paths are
+compared as they came (scope["path"]), never by a URL that is put together from the client's Host header. It must not read
+requests' bodies. All state belongs to the one event loop that runs the server.
 """
 
-import asyncio
-import ipaddress
-import json
+import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
-from tokenfleet import contract
+from prometheus_client import REGISTRY, CollectorRegistry
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from tokenfleet import contract
+from tokenfleet_engine.say import say
+from tokenfleet_engine.serving.answers import from_loopback, refuse, send_error, send_json
+from tokenfleet_engine.serving.asgi import App, Receive, Scope, Send
+from tokenfleet_engine.serving.bounds import read_bounds
+from tokenfleet_engine.serving.engine import Engine, find_engine
+from tokenfleet_engine.serving.gate import Gate
+from tokenfleet_engine.serving.gpu import gpu_memory
+from tokenfleet_engine.serving.metrics import FleetMetrics
+from tokenfleet_engine.serving.readiness import Patience, Readiness, Verdict
+from tokenfleet_engine.serving.requests import Requests
+from tokenfleet_engine.serving.signals import Signals
+from tokenfleet_engine.serving.sleep import Refusal, Sleep
 
 UNCOUNTED_POSTS: Final = frozenset(
     {
@@ -44,24 +49,37 @@ UNCOUNTED_POSTS: Final = frozenset(
 )
 """What does not make the model work. All other POSTs count: a path that we do not know must not be cut by a drain."""
 
-_IN_FLIGHT: Final = contract.HEADER_IN_FLIGHT.encode()
-HEALTH_SECONDS: Final = 5.0
-RETRY_AFTER_SECONDS: Final = 1
-"""Of a draining replica's 503: another one may take the request at once, but HTTP knows no zero that all clients honour."""
-
 
 class Admission:
     """vllm … --middleware tokenfleet_engine.serving.admission.Admission"""
 
-    def __init__(self, app: App, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        engine: Engine | None = None,
+        environment: Mapping[str, str] = os.environ,
+        registry: CollectorRegistry = REGISTRY,
+        clock: Callable[[], float] = time.monotonic,
+        patience: Patience | None = None,
+        memory: Callable[[], Mapping[str, int]] = gpu_memory,
+    ) -> None:
+        """`engine`: without one it is vLLM's, to which requests lead. Raises ValueError where a bound is no number."""
         self._app = app
-        self._clock = clock
-        self._in_flight = 0
-        self._draining_since: float | None = None
+        self._engine: Engine | None = None
+        self._environment = environment
+        self._requests = Requests(self._models, clock=clock)
+        self._readiness = Readiness(app, model=self._model, clock=clock, say=say, patience=patience)
+        self._sleep = Sleep(busy=self._busy, begins=self._readiness.forget)
+        self._gate = Gate(self._requests, Signals(registry, clock=clock), self._sleep, clock=clock)
+        self._meet(engine)
+        registry.register(FleetMetrics(registry, self._requests, self._gate, memory=memory))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._engine is None and (found := find_engine(scope)) is not None:
+            self._meet(found)
         if scope["type"] == "websocket":
-            await self._admit(scope, receive, send)
+            await self._admit_websocket(scope, receive, send)
         elif scope["type"] != "http":
             await self._app(scope, receive, send)
         elif (answer := self._answers.get((scope["method"], scope["path"]))) is not None:
@@ -72,111 +90,99 @@ class Admission:
             await self._app(scope, receive, send)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._draining_since is not None:  # no await between this look and the count: nobody slips in
-            await (_send_draining(send) if scope["type"] == "http" else send({"type": "websocket.close", "code": 1012}))
+        if (refused := self._gate.refusal()) is not None:  # no await between this look and the count
+            self._requests.refuse(refused.reason)
+            headers = ((b"retry-after", b"%d" % refused.retry_after), *refused.headers)
+            await refuse(scope, receive, send, refused.message, *headers)
             return
-        with self._lease():
-            await self._app(scope, receive, self._counted(send))
+        with self._requests.exchange(receive, send) as exchange:
+            await self._app(scope, exchange.receive, exchange.send)
 
-    def _counted(self, send: Send) -> Send:
-        """With the requests in flight, this one included, on the answer's head."""
-
-        def counted(message: Message) -> Awaitable[None]:
-            if message["type"] == "http.response.start":
-                headers = [*message.get("headers", ()), (_IN_FLIGHT, b"%d" % self._in_flight)]
-                message = {**message, "headers": headers}
-            return send(message)
-
-        return counted
-
-    @contextmanager
-    def _lease(self) -> Iterator[None]:
-        self._in_flight += 1
-        try:
-            yield
-        finally:
-            self._in_flight -= 1
+    async def _admit_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A session is in flight while it lasts. It has no status that would count."""
+        if (refused := self._gate.refusal()) is not None:
+            await send({"type": "websocket.close", "code": refused.close_code})
+            return
+        with self._requests.lease():
+            await self._app(scope, receive, send)
 
     async def _answer_ready(self, scope: Scope, send: Send) -> None:
-        if self._draining_since is not None:
-            await _send_json(send, 503, {"ready": False, "reason": "Draining"})
-            return
-        try:
-            async with asyncio.timeout(HEALTH_SECONDS):
-                status = await self._health(scope)
-        except TimeoutError:
-            await _send_json(send, 503, {"ready": False, "reason": "HealthTimeout"})
-            return
-        if status == 200:
-            await _send_json(send, 200, {"ready": True})
+        if self._gate.draining_seconds is not None:
+            verdict = Verdict(False, "Draining")
+        elif self._sleep.sleeping:
+            verdict = Verdict(False, "Sleeping")
         else:
-            await _send_json(send, 503, {"ready": False, "reason": "EngineUnhealthy", "status": status})
-
-    async def _health(self, scope: Scope) -> int:
-        """The status that vLLM itself answers on its health path."""
-        path = contract.PATH_ENGINE_LIVE
-        inner = {**scope, "method": "GET", "path": path, "raw_path": path.encode(), "query_string": b""}
-        status = 500
-
-        async def receive() -> Message:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-
-        await self._app(inner, receive, send)
-        return status
-
-    async def _answer_drain(self, scope: Scope, send: Send) -> None:
-        if not _from_loopback(scope):
-            await _send_error(send, 403, "permission_denied", "Draining is for this pod's own preStop hook.")
-            return
-        if self._draining_since is None:
-            self._draining_since = self._clock()
-        await self._answer_load(scope, send)
+            verdict = await self._readiness.ask(scope)
+        await send_json(send, 200 if verdict.ready else 503, verdict.json())
 
     async def _answer_load(self, _: Scope, send: Send) -> None:
-        since = self._draining_since
-        load: dict[str, Any] = {"draining": since is not None, "in_flight": self._in_flight}
-        if since is not None:
-            load["draining_seconds"] = round(self._clock() - since, 3)
-        await _send_json(send, 200, load)
+        figures, draining = self._gate.figures(), self._gate.draining_seconds
+        content: dict[str, Any] = {
+            "draining": draining is not None,
+            "in_flight": figures.in_flight,
+            "waiting": int(figures.waiting),
+            "queue_seconds": round(figures.queue_seconds, 3),
+            "load": round(self._gate.load(figures).factor, 3),
+            "sleeping": self._sleep.sleeping,
+        }
+        if draining is not None:
+            content["draining_seconds"] = round(draining, 3)
+        await send_json(send, 200, content)
+
+    async def _answer_drain(self, scope: Scope, send: Send) -> None:
+        if await _allowed(scope, send, "Draining is for this pod's own preStop hook."):
+            self._gate.drain()
+            self._readiness.forget()
+            await self._answer_load(scope, send)
+
+    async def _answer_sleep(self, scope: Scope, send: Send) -> None:
+        await self._answer_step(scope, send, self._sleep.fall_asleep)
+
+    async def _answer_wake(self, scope: Scope, send: Send) -> None:
+        await self._answer_step(scope, send, self._sleep.wake)
+
+    async def _answer_step(self, scope: Scope, send: Send, step: Callable[[Engine | None], Awaitable[None]]) -> None:
+        if not await _allowed(scope, send, "Only this pod itself puts its engine to sleep and wakes it."):
+            return
+        try:
+            await step(self._engine)
+        except Refusal as refusal:
+            await send_error(send, refusal.status, refusal.kind, str(refusal))
+        else:
+            await send_json(send, 200, {"sleeping": self._sleep.sleeping})
+
+    def _meet(self, engine: Engine | None) -> None:
+        """The bounds depend on who it is."""
+        self._engine = engine
+        self._gate.bounds = read_bounds(self._environment, max_sequences=None if engine is None else engine.max_sequences)
+
+    def _models(self) -> Sequence[str]:
+        return () if self._engine is None else self._engine.models()
+
+    def _model(self) -> str | None:
+        return next(iter(self._models()), None)
+
+    def _busy(self) -> str | None:
+        """Why the engine may not sleep."""
+        if self._gate.draining_seconds is not None:
+            return "This replica is going away."
+        if self._readiness.warming_up:
+            return "This replica is making its first token. Try again soon."
+        if (count := self._requests.in_flight) > 0:
+            return f"This replica has {count} requests in flight. Try again when there are none."
+        return None
 
     _answers: Final[dict[tuple[str, str], Callable[["Admission", Scope, Send], Awaitable[None]]]] = {
         ("GET", contract.PATH_ENGINE_READY): _answer_ready,
         ("GET", contract.PATH_ENGINE_LOAD): _answer_load,
         ("POST", contract.PATH_ENGINE_DRAIN): _answer_drain,
+        ("POST", contract.PATH_ENGINE_SLEEP): _answer_sleep,
+        ("POST", contract.PATH_ENGINE_WAKE): _answer_wake,
     }
 
 
-def _from_loopback(scope: Scope) -> bool:
-    client = scope.get("client")
-    try:
-        return client is not None and ipaddress.ip_address(client[0]).is_loopback
-    except ValueError:
-        return False
-
-
-async def _send_draining(send: Send) -> None:
-    await _send_error(
-        send, 503, "service_unavailable", "This replica is going away. Send the request again: another one takes it.",
-        (b"retry-after", str(RETRY_AFTER_SECONDS).encode()),
-        (contract.HEADER_DRAINING.encode(), b"true"),
-        (b"connection", b"close"),
-    )  # fmt: skip
-
-
-async def _send_error(send: Send, status: int, kind: str, message: str, *headers: tuple[bytes, bytes]) -> None:
-    """In the shape that OpenAI's clients read."""
-    error = {"message": message, "type": kind, "param": None, "code": status}
-    await _send_json(send, status, {"error": error}, *headers)
-
-
-async def _send_json(send: Send, status: int, content: object, *headers: tuple[bytes, bytes]) -> None:
-    body = json.dumps(content).encode()
-    length = str(len(body)).encode()
-    start = [(b"content-type", b"application/json"), (b"content-length", length), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": start})
-    await send({"type": "http.response.body", "body": body})
+async def _allowed(scope: Scope, send: Send, why: str) -> bool:
+    if from_loopback(scope):
+        return True
+    await send_error(send, 403, "permission_denied", why)
+    return False

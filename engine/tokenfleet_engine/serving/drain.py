@@ -6,14 +6,13 @@ nothing to lose: the wait ends. After the last request it stays for a moment, si
 that one gets its 503 from us and goes elsewhere.
 """
 
-import http.client
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from tokenfleet import contract
+from tokenfleet_engine.serving.local import NotServing, ask
 
 POLL_SECONDS: Final = 0.25
 SETTLE_SECONDS: Final = 1.5
@@ -30,10 +29,6 @@ class Load:
 
     in_flight: int
     draining_seconds: float = 0.0
-
-
-class NotServing(Exception):
-    """Nothing listens: the engine still loads, or is gone."""
 
 
 class Engine(Protocol):
@@ -56,17 +51,11 @@ class LocalEngine:
         return self._ask("GET", contract.PATH_ENGINE_LOAD)
 
     def _ask(self, method: str, path: str) -> Load:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
+        answer = ask(self.port, method, path, seconds=ANSWER_SECONDS).content
         try:
-            connection.request(method, path)
-            answer = json.loads(connection.getresponse().read())
             return Load(in_flight=int(answer["in_flight"]), draining_seconds=float(answer.get("draining_seconds", 0.0)))
-        except TimeoutError:
-            raise
-        except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError) as error:
-            raise NotServing(str(error)) from error
-        finally:
-            connection.close()
+        except (ValueError, KeyError, TypeError) as error:
+            raise NotServing(f"the answer to {path} is not an engine's") from error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
