@@ -31,5 +31,8 @@ say "making $venv with $("$python" --version)"
 # Build isolation would fetch the build backend unpinned; it is among the constraints instead.
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt hatchling editables
 "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-build-isolation -e '.[dev]'
+# What reads s3://, without its dependencies: botocore's metadata refuses the python-dateutil that kubernetes asks for; it runs with both.
+"$venv/bin/python" -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps \
+    aiobotocore aioitertools botocore jmespath wrapt
 touch "$venv/.ready"
 say "$venv is ready ($((SECONDS - started)) s)"

@@ -13,7 +13,7 @@ from e2e.cluster import paths
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.progress import step
 
-MINIMUM: Final = (1, 24)
+MINIMUM: Final = (1, 25)
 _UNTRIED: Final = (1, 27)
 """A newer Go of the machine's is used; of the wheels, one with which the tools are known to compile."""
 _PLACES: Final = ("/usr/local/go/bin/go", "/usr/lib/go/bin/go")

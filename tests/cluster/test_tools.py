@@ -13,10 +13,10 @@ from e2e.cluster.tools import Module
     ("version", "will_do"),
     [
         pytest.param("go1.26.8", True, id="newer"),
-        pytest.param("go1.24", True, id="the oldest that will do"),
-        pytest.param("go1.24rc1", True, id="a release candidate"),
+        pytest.param("go1.25", True, id="the oldest that will do"),
+        pytest.param("go1.25rc1", True, id="a release candidate"),
         pytest.param("go2.0", True, id="the next major"),
-        pytest.param("go1.23.9", False, id="too old"),
+        pytest.param("go1.24.9", False, id="too old"),
         pytest.param("go1.9", False, id="a number, not a text: 9 is less than 24"),
         pytest.param("", False, id="no answer"),
     ],

@@ -51,10 +51,14 @@ MODULES: Final = (
     ),
     Module(folder="coredns", packages={"coredns": "github.com/coredns/coredns"}),
     Module(folder="helm", packages={"helm": "helm.sh/helm/v3/cmd/helm"}),
+    Module(folder="versitygw", packages={"versitygw": "github.com/versity/versitygw/cmd/versitygw"}),
+    Module(folder="fake-gcs-server", packages={"fake-gcs-server": "github.com/fsouza/fake-gcs-server"}),
 )
 CONTROL_PLANE: Final = ("etcd", "kube-apiserver")
 CLIENTS: Final = ("kubectl", "helm")
-ALL: Final = tuple(name for module in MODULES for name in module.packages)
+MODEL_STORES: Final = ("fake-gcs-server", "versitygw")
+"""What the engine's fetch is tested with; the cluster runs without them."""
+ALL: Final = tuple(name for module in MODULES for name in module.packages if name not in MODEL_STORES)
 
 
 def path(name: str) -> Path:
