@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from tokenfleet_engine import failures
-from tokenfleet_engine.commands import drain, serve
+from tokenfleet_engine.commands import drain, fetch, profile, serve, simulate, sleep, wake
 
-COMMANDS: Final = (serve, drain)
+COMMANDS: Final = (serve, drain, fetch, profile, simulate, sleep, wake)
 """In the order of --help."""
 
 
