@@ -53,12 +53,55 @@ def _source(text: str) -> Json:
     return {"model": {"source": text}}
 
 
+def _adapters(*adapters: Json) -> Json:
+    return {"model": {**_HUB, "adapters": list(adapters)}}
+
+
+def _speculative(**fields: Any) -> Json:
+    return {"engine": {"speculative": fields}}
+
+
+_HUB: Json = {"source": "hf://meta-llama/Llama-3.1-8B"}
+_DIGEST = "0123456789abcdef" * 4
 _NVIDIA: Json = {"accelerator": "nvidia-h100-80gb"}
 
 GOOD = [
     good("the smallest spec"),
     good("a source that is a whole claim", **_source("pvc://models")),
     good("a source with dots and underscores in its path", **_source("pvc://models.v1/org/Llama_3.1-8B..instruct")),
+    good("a model of a hub", **_source("hf://meta-llama/Llama-3.1-8B-Instruct")),
+    good("a commit of a hub", model={**_HUB, "revision": "0e9e39f249a16976918f6564b8830bc894c89659"}),
+    good("a branch of a hub with a slash", model={**_HUB, "revision": "refs/pr/12"}),
+    good(
+        "a folder of a bucket, by its digest",
+        model={"source": "s3://my.models/org/Llama_3=8B", "revision": f"sha256:{_DIGEST}"},
+    ),
+    good("a whole bucket", **_source("gs://my_models")),
+    good(
+        "a private model in a claim that others fill too",
+        model={**_HUB, "credentials": {"secretName": "hf-token"}, "cache": {"persistentVolumeClaim": "models"}},
+    ),
+    good("a model on the node's disk", model={**_HUB, "cache": {"size": "1.5Ti"}}),
+    good(
+        "a claim's model with adapters from elsewhere, and room for them",
+        model={
+            "source": "pvc://models/llama",
+            "servedName": "llama",
+            "credentials": {"secretName": "adapters"},
+            "cache": {"size": "500M"},
+            "adapters": [
+                {"name": "llama-3-8b", "source": "s3://adapters/sql"},
+                {"name": "org/summaries:v2", "source": "hf://org/summaries", "revision": "v2"},
+                {"name": "c", "source": "pvc://adapters/c"},
+            ],
+        },
+    ),
+    good("the most adapters", **_adapters(*({"name": f"a{n}", "source": "hf://o/a"} for n in range(32)))),
+    good(
+        "a claim's model with a draft from elsewhere",
+        model={"source": "pvc://models/llama", "cache": {"size": "2Gi"}},
+        **_speculative(method="draft", draftModel="hf://org/small"),
+    ),
     good("a served name like that of a hub", model={"source": "pvc://models/x", "servedName": "meta-llama/Llama-3.1-8B:fp8"}),
     good("the longest source", **_source("pvc://models/" + "x" * 1011)),
     good("the longest name", name="a" * 40),
@@ -76,6 +119,41 @@ GOOD = [
     ),
     good("whole prompts, with a length of step that vLLM chooses", engine={"batching": {"chunkedPrefill": False}}),
     good("as many tokens a step as sequences", engine={"batching": {"maxNumSeqs": 8, "maxNumBatchedTokens": 8}}),
+    good(
+        "a quantized model with a quantized KV cache, a part of it in the node's memory",
+        engine={"quantization": "fp8", "kvCache": {"dtype": "fp8", "blockSize": 16, "cpuOffload": "16Gi"}},
+        **_NVIDIA,
+    ),
+    good(
+        "a quantized model on the CPU",
+        engine={"quantization": "int8_per_channel_weight_only", "kvCache": {"dtype": "fp8_e5m2", "blockSize": 64}},
+    ),
+    good("guesses out of the prompt", **_speculative(method="ngram", numTokens=16, promptLookup={"min": 2, "max": 2})),
+    good(
+        "guesses of a small model",
+        **_speculative(method="draft", draftModel="hf://org/small", draftRevision="main", numTokens=1),
+    ),
+    good(
+        "guesses of a head, on GPUs that share layers",
+        parallelism={"tensor": 8},
+        **_speculative(method="eagle3", draftModel="pvc://models/head"),
+        **_NVIDIA,
+    ),
+    good("guesses of a head behind prompts on pods of their own", disaggregation={}, **_speculative(method="ngram")),
+    good("an engine that may sleep", engine={"sleep": True}, **_NVIDIA),
+    good("bounds of an engine", engine={"admission": {"maxInFlight": 1, "maxWaiting": 1, "maxQueueSeconds": 3600}}),
+    good("an environment", engine={"env": {"HTTPS_PROXY": "http://proxy:3128", "VLLM_LOGGING_LEVEL": "DEBUG", "EMPTY": ""}}),
+    good(
+        "resources of a replica",
+        engine={"resources": {"requests": {"cpu": "500m", "memory": "1.5Gi"}, "limits": {"memory": "64Gi", "rdma/hca": "1"}}},
+    ),
+    good(
+        "a simulator of a GPU's engine",
+        accelerator="simulated",
+        model={**_HUB, "revision": "main", "cache": {"size": "40Gi"}},
+        parallelism={"tensor": 2, "pipeline": 2},
+        engine={"quantization": "fp8", "kvCache": {"cpuOffload": "1Gi"}, "maxModelLen": 4096},
+    ),
     good("flags of vLLM", engine={"extraArgs": ["--enforce-eager", "--seed=7", "--max-logprobs", "5"]}),
     good(
         "flags that only begin like Tokenfleet's",
@@ -168,14 +246,80 @@ BAD = [
     bad("a name that begins with a digit", "must begin with a letter", name="3-llama"),
     bad("a name with a dot", "hold only a-z, 0-9 and '-'", name="llama.3"),
     # --- model -------------------------------------------------------------------------------------------------------
-    bad("a bare path", "spec.model", "source must be pvc://CLAIM/PATH", **_source("/models/llama")),
-    bad("another scheme", "spec.model", "source must be pvc://CLAIM/PATH", **_source("hf://meta-llama/Llama-3.1-8B")),
-    bad("no claim", "source must be pvc://CLAIM/PATH", **_source("pvc://")),
-    bad("a claim in capitals", "source must be pvc://CLAIM/PATH", **_source("pvc://Models/x")),
-    bad("a slash at the end", "source must be pvc://CLAIM/PATH", **_source("pvc://models/")),
-    bad("two slashes in a row", "source must be pvc://CLAIM/PATH", **_source("pvc://models//x")),
-    bad("a space in the path", "source must be pvc://CLAIM/PATH", **_source("pvc://models/a b")),
-    bad("a line break at the end", "source must be pvc://CLAIM/PATH", **_source("pvc://models/x\n")),
+    bad("a bare path", "spec.model", "source must be hf://ORG/NAME", **_source("/models/llama")),
+    bad("another scheme", "spec.model", "source must be hf://ORG/NAME", **_source("https://meta-llama/Llama-3.1-8B")),
+    bad("a model of a hub without an organisation", "source must be hf://ORG/NAME", **_source("hf://gpt2")),
+    bad("a hub's name of three parts", "source must be hf://ORG/NAME", **_source("hf://meta-llama/Llama/8B")),
+    bad("a revision in the source", "source must be hf://ORG/NAME", **_source("hf://meta-llama/Llama-3.1-8B@main")),
+    bad("a hidden model of a hub", "source must be hf://ORG/NAME", **_source("hf://org/.hidden")),
+    bad("a bucket in capitals", "source must be hf://ORG/NAME", **_source("s3://Models/x")),
+    bad("no bucket", "source must be hf://ORG/NAME", **_source("gs:///x")),
+    bad("a folder of a bucket with a slash at its end", "source must be hf://ORG/NAME", **_source("s3://models/x/")),
+    bad("a way out of a folder", "must not contain '.' or '..' segments", **_source("gs://models/a/../b")),
+    bad("a revision of a claim", "spec.model", "revision must be a commit", model={"source": "pvc://m/x", "revision": "main"}),
+    bad("a branch of a bucket", "revision must be a commit", model={"source": "s3://m1/x", "revision": "main"}),
+    bad("half a digest", "revision must be a commit", model={"source": "s3://m1/x", "revision": "sha256:" + "a" * 63}),
+    bad(
+        "a digest of a hub's model", "revision must be a commit", model={"source": "hf://o/m", "revision": f"sha256:{_DIGEST}"}
+    ),
+    bad("an empty revision", "spec.model.revision", model={"source": "hf://o/m", "revision": ""}),
+    bad("a revision with two parts", "revision must be a commit", model={"source": "hf://o/m", "revision": "main@x"}),
+    bad("credentials without a Secret", "spec.model.credentials.secretName: required", model={**_HUB, "credentials": {}}),
+    bad("a cache of no kind", "spec.model.cache", "cache must have either size", model={**_HUB, "cache": {}}),
+    bad(
+        "a cache of two kinds",
+        "cache must have either size",
+        model={**_HUB, "cache": {"size": "1Gi", "persistentVolumeClaim": "models"}},
+    ),
+    bad("a cache without room", "spec.model.cache.size", model={**_HUB, "cache": {"size": "0Gi"}}),
+    bad("a cache of a size that is none", "spec.model.cache.size", model={**_HUB, "cache": {"size": "40 GB"}}),
+    bad("a cache of a number", "spec.model.cache.size", "string", model={**_HUB, "cache": {"size": 1024}}),
+    bad(
+        "a cache where nothing is fetched",
+        "model.cache and model.credentials are for what is fetched",
+        model={"source": "pvc://models/x", "cache": {"size": "40Gi"}},
+    ),
+    bad(
+        "credentials where nothing is fetched",
+        "model.cache and model.credentials are for what is fetched",
+        model={"source": "pvc://models/x", "credentials": {"secretName": "hf"}},
+        engine={"speculative": {"method": "ngram"}},
+    ),
+    bad(
+        "an adapter without a name",
+        "spec.model.adapters[0].name: required",
+        model={**_HUB, "adapters": [{"source": "hf://o/a"}]},
+    ),
+    bad("an adapter from nowhere", "source must be hf://ORG/NAME", **_adapters({"name": "a", "source": "/a"})),
+    bad(
+        "a claim's adapter with a revision",
+        "revision must be a commit",
+        **_adapters({"name": "a", "source": "pvc://m/a", "revision": "main"}),
+    ),
+    bad(
+        "an adapter whose name parts a list", "spec.model.adapters[0].name", **_adapters({"name": "a,b", "source": "hf://o/a"})
+    ),
+    bad(
+        "an adapter whose name parts a pair", "spec.model.adapters[0].name", **_adapters({"name": "a=b", "source": "hf://o/a"})
+    ),
+    bad("an adapter twice", "adapters", **_adapters({"name": "a", "source": "hf://o/a"}, {"name": "a", "source": "hf://o/b"})),
+    bad(
+        "an adapter that is called like the model",
+        "adapters must not have the servedName",
+        model={**_HUB, "servedName": "chat", "adapters": [{"name": "chat", "source": "hf://o/a"}]},
+    ),
+    bad(
+        "an adapter that is called like the LLMDeployment",
+        "spec.model.adapters must not have the LLMDeployment's name",
+        **_adapters({"name": "llama-3-8b", "source": "hf://o/a"}),
+    ),
+    bad("too many adapters", "32", **_adapters(*({"name": f"a{n}", "source": "hf://o/a"} for n in range(33)))),
+    bad("no claim", "source must be hf://ORG/NAME", **_source("pvc://")),
+    bad("a claim in capitals", "source must be hf://ORG/NAME", **_source("pvc://Models/x")),
+    bad("a slash at the end", "source must be hf://ORG/NAME", **_source("pvc://models/")),
+    bad("two slashes in a row", "source must be hf://ORG/NAME", **_source("pvc://models//x")),
+    bad("a space in the path", "source must be hf://ORG/NAME", **_source("pvc://models/a b")),
+    bad("a line break at the end", "source must be hf://ORG/NAME", **_source("pvc://models/x\n")),
     bad("a way out of the claim", "must not contain '.' or '..' segments", **_source("pvc://models/../etc")),
     bad("a way out at the end", "must not contain '.' or '..' segments", **_source("pvc://models/x/..")),
     bad("a segment that says nothing", "must not contain '.' or '..' segments", **_source("pvc://models/./x")),
@@ -192,6 +336,120 @@ BAD = [
     bad("too many GPUs", "spec.parallelism.pipeline", "less than or equal to 64", parallelism={"pipeline": 65}, **_NVIDIA),
     # --- engine ------------------------------------------------------------------------------------------------------
     bad("a type that vLLM does not know", "spec.engine.dtype", "bfloat16", engine={"dtype": "bf16"}),
+    bad("a quantization of yore", "spec.engine.quantization", engine={"quantization": "fbgemm_fp8"}, **_NVIDIA),
+    bad("a quantization for GPUs", "engine.quantization on accelerator cpu must be one of awq", engine={"quantization": "fp8"}),
+    bad("a KV cache of a type for GPUs", "engine.kvCache.dtype on accelerator cpu", engine={"kvCache": {"dtype": "nvfp4"}}),
+    bad("a KV cache of no known type", "spec.engine.kvCache.dtype", "auto", engine={"kvCache": {"dtype": "fp4"}}),
+    bad(
+        "blocks for GPUs",
+        "engine.kvCache.blockSize on accelerator cpu must be a multiple",
+        engine={"kvCache": {"blockSize": 16}},
+    ),
+    bad("blocks of an odd size", "spec.engine.kvCache.blockSize", engine={"kvCache": {"blockSize": 17}}, **_NVIDIA),
+    bad("a KV cache beside the CPU's", "engine.kvCache.cpuOffload needs a GPU", engine={"kvCache": {"cpuOffload": "1Gi"}}),
+    bad("a KV cache of nothing", "spec.engine.kvCache.cpuOffload", engine={"kvCache": {"cpuOffload": "0"}}, **_NVIDIA),
+    bad(
+        "blocks that are put aside and never found again",
+        "spec.engine",
+        "kvCache.cpuOffload needs prefixCaching",
+        engine={"kvCache": {"cpuOffload": "1Gi"}, "prefixCaching": False},
+        **_NVIDIA,
+    ),
+    bad(
+        "blocks that go to two places",
+        "disaggregation and engine.kvCache.cpuOffload exclude each other",
+        disaggregation={},
+        engine={"kvCache": {"cpuOffload": "1Gi"}},
+        **_NVIDIA,
+    ),
+    bad(
+        "an offload with a transfer of one's own",
+        "extraArgs must not set --kv-transfer-config",
+        engine={"kvCache": {"cpuOffload": "1Gi"}, "extraArgs": ["--kv-transfer-config.kv_connector", "LMCacheConnectorV1"]},
+        **_NVIDIA,
+    ),
+    bad("sleep on the CPU", "engine.sleep needs a GPU: vLLM sleeps on GPUs only", engine={"sleep": True}),
+    bad("a simulator that sleeps", "vLLM sleeps on GPUs only", accelerator="simulated", engine={"sleep": True}),
+    bad("a simulator in two parts", "disaggregation needs real engines", accelerator="simulated", disaggregation={}),
+    bad(
+        "sleep where others fetch blocks",
+        "disaggregation and engine.sleep exclude each other",
+        disaggregation={},
+        engine={"sleep": True},
+        **_NVIDIA,
+    ),
+    bad("guesses of nobody", "spec.engine.speculative.method: required", **_speculative(numTokens=3)),
+    bad("guesses by another method", "spec.engine.speculative.method", "eagle3", **_speculative(method="medusa")),
+    bad("a draft without files", "spec.engine.speculative", "draftModel must say where", **_speculative(method="draft")),
+    bad("a head without files", "draftModel must say where", **_speculative(method="eagle3")),
+    bad(
+        "a draft that nobody asks",
+        "draftModel and draftRevision must be absent with the method ngram",
+        **_speculative(method="ngram", draftModel="hf://org/small"),
+    ),
+    bad(
+        "a draft's revision that nobody asks",
+        "draftModel and draftRevision must be absent with the method ngram",
+        **_speculative(method="ngram", draftRevision="main"),
+    ),
+    bad("a draft from nowhere", "draftModel must be hf://ORG/NAME", **_speculative(method="draft", draftModel="small")),
+    bad(
+        "a claim's draft with a revision",
+        "draftRevision must be a commit",
+        **_speculative(method="draft", draftModel="pvc://models/small", draftRevision="main"),
+    ),
+    bad(
+        "a draft that looks into the prompt",
+        "promptLookup must be absent",
+        **_speculative(method="draft", draftModel="hf://org/small", promptLookup={"min": 1, "max": 2}),
+    ),
+    bad(
+        "n-grams from long to short",
+        "spec.engine.speculative.promptLookup",
+        "min must not be above max",
+        **_speculative(method="ngram", promptLookup={"min": 3, "max": 2}),
+    ),
+    bad(
+        "n-grams without an end",
+        "spec.engine.speculative.promptLookup.max: required",
+        **_speculative(method="ngram", promptLookup={"min": 3}),
+    ),
+    bad(
+        "no guess",
+        "spec.engine.speculative.numTokens",
+        "greater than or equal to 1",
+        **_speculative(method="ngram", numTokens=0),
+    ),
+    bad("too many guesses", "spec.engine.speculative.numTokens", "16", **_speculative(method="ngram", numTokens=17)),
+    bad(
+        "guesses in a pipeline",
+        "engine.speculative needs parallelism.pipeline 1",
+        parallelism={"pipeline": 2},
+        **_speculative(method="ngram"),
+        **_NVIDIA,
+    ),
+    bad("an engine that takes nothing", "spec.engine.admission.maxInFlight", engine={"admission": {"maxInFlight": 0}}),
+    bad("an engine that lets none wait", "spec.engine.admission.maxWaiting", engine={"admission": {"maxWaiting": 0}}),
+    bad("an engine without patience", "spec.engine.admission.maxQueueSeconds", engine={"admission": {"maxQueueSeconds": 0}}),
+    *(
+        bad(f"the variable {name}", "spec.engine", "env must not set", engine={"env": {"A": "b", name: "x"}})
+        for name in ("PYTHONPATH", "VLLM_API_KEY", "TOKENFLEET_DRAIN_SECONDS", "VLLM_NIXL_SIDE_CHANNEL_HOST")
+    ),
+    *(
+        bad(f"a variable of the name {name!r}", "spec.engine", "env must have names of letters", engine={"env": {name: "x"}})
+        for name in ("", "1A", "A=B", "A B", "A\n", "é")
+    ),
+    bad("a variable that is a number", "spec.engine.env.A", "string", engine={"env": {"A": 1}}),
+    bad("a variable from elsewhere", "spec.engine.env.A", engine={"env": {"A": {"secretKeyRef": {"name": "x"}}}}),
+    bad("too many variables", "spec.engine.env", "64", engine={"env": {f"A{n}": "" for n in range(65)}}),
+    bad(
+        "GPUs as a resource",
+        "spec.engine.resources",
+        "resources must not name nvidia.com/gpu",
+        engine={"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+    ),
+    bad("memory by feel", "spec.engine.resources.requests.memory", engine={"resources": {"requests": {"memory": "much"}}}),
+    bad("a number of CPUs without quotes", "spec.engine.resources.limits.cpu", engine={"resources": {"limits": {"cpu": 8}}}),
     bad("no tokens", "spec.engine.maxModelLen", "greater than or equal to 1", engine={"maxModelLen": 0}),
     bad("a utilization of nothing", "spec.engine.gpuMemoryUtilization", engine={"gpuMemoryUtilization": "0"}),
     bad("a utilization of 0.00", "spec.engine.gpuMemoryUtilization", engine={"gpuMemoryUtilization": "0.00"}),
@@ -236,6 +494,16 @@ BAD = [
             "--data-parallel-size=2",
             "-dp",
             "--headless",
+            "--speculative-config.method",
+            "-sc",
+            "--spec_model=x",
+            "--enable-lora",
+            "--lora-modules",
+            "--enable-sleep-mode",
+            "--kv-offloading-size=4",
+            "--grpc",
+            "--nnodes=2",
+            "-asc=2",
         )
     ),
     bad("an empty flag", "spec.engine.extraArgs[0]", engine={"extraArgs": [""]}),

@@ -8,7 +8,7 @@ import pytest
 from tests.controller.objects import llm_deployment, spec_of
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources.disaggregation import DECODE, PREFILL, Part
-from tokenfleet.controller.resources.engine_command import engine_arguments, model_claim, model_path
+from tokenfleet.controller.resources.engine_command import engine_arguments
 from tokenfleet.planning.accelerators import find_accelerator
 
 OWN = ["serve", "--model", "/models/llama", "--served-name", "llama", "--port", "8000", "--drain-seconds", "600", "--"]
@@ -35,10 +35,19 @@ def test_the_smallest_spec_passes_only_what_the_crd_defaults() -> None:
         pytest.param({"batching": {"maxNumBatchedTokens": 9}}, ["--max-num-batched-tokens", "9"], id="maxNumBatchedTokens"),
         pytest.param({"batching": {"chunkedPrefill": False}}, ["--no-enable-chunked-prefill"], id="chunkedPrefill off"),
         pytest.param({"prefixCaching": False}, ["--no-enable-prefix-caching"], id="prefixCaching off"),
+        pytest.param({"quantization": "fp8"}, ["--quantization", "fp8"], id="quantization"),
+        pytest.param({"kvCache": {"dtype": "fp8"}}, ["--kv-cache-dtype", "fp8"], id="the type of keys and values"),
+        pytest.param({"kvCache": {"blockSize": 32}}, ["--block-size", "32"], id="blockSize"),
+        pytest.param({"kvCache": {"cpuOffload": "16Gi"}}, ["--kv-offloading-size", "16"], id="cpuOffload, in GiB"),
+        pytest.param({"kvCache": {"cpuOffload": "512Mi"}}, ["--kv-offloading-size", "0.5"], id="half a GiB"),
+        pytest.param(
+            {"kvCache": {"cpuOffload": "20G"}}, ["--kv-offloading-size", "18.626451"], id="cpuOffload in powers of ten"
+        ),
     ],
 )
 def test_a_field_is_a_flag(engine: Json, flags: list[str]) -> None:
-    made = arguments(engine=engine)
+    made = arguments(accelerator="nvidia", engine=engine)
+    assert made.index("--") < made.index(flags[0])
     at = made.index(flags[0])
     assert made[at : at + len(flags)] == flags
 
@@ -65,17 +74,6 @@ def test_the_served_name_is_the_users_where_there_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "claim", "path"),
-    [
-        pytest.param("pvc://weights/org/llama", "weights", "/models/org/llama", id="a folder in a claim"),
-        pytest.param("pvc://weights", "weights", "/models", id="a whole claim"),
-    ],
-)
-def test_a_source_is_a_claim_and_a_path(source: str, claim: str, path: str) -> None:
-    assert (model_claim(source), model_path(source)) == (claim, path)
-
-
-@pytest.mark.parametrize(
     ("part", "role"),
     [
         pytest.param(DECODE, "kv_consumer", id="who answers fetches KV blocks"),
@@ -88,3 +86,63 @@ def test_a_disaggregated_engine_knows_its_part_and_reads_a_prompt_that_it_cannot
     assert (flag, last) == ("--kv-transfer-config", "-q")
     expected = {"kv_connector": "NixlConnector", "kv_role": role, "kv_load_failure_policy": "recompute"}
     assert json.loads(transfer) == expected
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        pytest.param(
+            {"speculative": {"method": "ngram", "numTokens": 3, "promptLookup": {"min": 2, "max": 4}}},
+            ["--speculative", '{"method":"ngram","num_tokens":3,"prompt_lookup_min":2,"prompt_lookup_max":4}'],
+            id="guesses out of the prompt",
+        ),
+        pytest.param(
+            {"speculative": {"method": "draft", "draftModel": "pvc://weights/small"}},
+            ["--draft-model", "/models/small", "--speculative", '{"method":"draft","num_tokens":5}'],
+            id="guesses of a small model",
+        ),
+        pytest.param(
+            {"admission": {"maxInFlight": 8, "maxWaiting": 1, "maxQueueSeconds": 2}},
+            ["--max-in-flight", "8", "--max-waiting", "1", "--max-queue-seconds", "2"],
+            id="bounds",
+        ),
+        pytest.param({"sleep": True}, ["--sleep"], id="sleep"),
+    ],
+)
+def test_what_takes_more_than_a_flag_is_told_to_serve(engine: Json, words: list[str]) -> None:
+    made = arguments(accelerator="nvidia", engine=engine)
+    own = made[: made.index("--")]
+    assert own == [*OWN[:-1], *words]
+
+
+def test_each_adapter_is_told_with_its_files() -> None:
+    adapters = [{"name": "sql", "source": "pvc://weights/sql"}, {"name": "org/b:2", "source": "pvc://other/b"}]
+    made = arguments(model={"source": "pvc://weights/llama", "adapters": adapters})
+    assert made[: made.index("--")] == [
+        *OWN[:-1],
+        *("--adapter", "sql=/models/sql"),
+        *("--adapter", "org/b:2=/claims/other/b"),
+    ]
+
+
+def test_a_simulator_hears_of_names_and_batches_and_not_of_files_or_hardware() -> None:
+    made = arguments(
+        accelerator="simulated",
+        model={"source": "hf://org/llama", "adapters": [{"name": "sql", "source": "s3://adapters/sql"}]},
+        parallelism={"tensor": 2},
+        engine={
+            "quantization": "fp8",
+            "kvCache": {"dtype": "fp8", "blockSize": 32},
+            "maxModelLen": 4096,
+            "batching": {"maxNumSeqs": 64},
+            "speculative": {"method": "ngram"},
+            "admission": {"maxInFlight": 8},
+            "extraArgs": ["--seed=7"],
+        },
+    )
+    assert made == [
+        *("simulate", "--served-name", "llama", "--port", "8000", "--drain-seconds", "600"),
+        *("--adapter", "sql=-", "--max-in-flight", "8", "--", "--block-size", "32"),
+        *("--max-model-len", "4096", "--max-num-seqs", "64"),
+        *("--enable-chunked-prefill", "--enable-prefix-caching", "--seed=7"),
+    ]

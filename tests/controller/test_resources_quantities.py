@@ -1,10 +1,12 @@
 """Quantities as the API server writes them; tests/integration/test_children.py asks a real one about the same table."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenfleet.controller.resources.quantities import MILLI, canonical_quantity
+from tokenfleet.controller.resources.quantities import MILLI, amount, canonical_quantity
 
 TABLE = [
     ("1", "1"),
@@ -69,3 +71,11 @@ def test_what_is_no_quantity_is_refused(text: object) -> None:
 def test_what_was_written_stays_as_it_is(number: object, suffix: str) -> None:
     once = canonical_quantity(f"{number}{suffix}")
     assert canonical_quantity(once) == once
+
+
+@pytest.mark.parametrize(
+    ("written", "units"),
+    [("16Gi", 16 * 1024**3), ("1.5Ki", 1536), ("20G", 20 * 10**9), ("500m", Decimal("0.5")), (2, 2), ("1e3", 1000)],
+)
+def test_a_quantity_comes_to_an_amount(written: object, units: int | Decimal) -> None:
+    assert amount(written) == units

@@ -100,11 +100,15 @@ def kept(api: httpx.Client, quantity: object) -> str:
 
 def test_changing_between_specs_leaves_nothing_of_the_one_before(api: httpx.Client) -> None:
     sent = {}
-    for case in ("everything", "cpu"):
+    for case in ("everything", "cached", "fetched", "cpu"):
         deployment = llm_deployment(**CASES[case])
         for child in build_children(deployment, spec_of(deployment), SETTINGS):
             sent[child["kind"], child["metadata"]["name"]] = applied(api, child)
     pod = sent["Deployment", "llama-engine"]["spec"]["template"]
     assert [container["name"] for container in pod["spec"]["containers"]] == ["engine"]
-    assert not pod["spec"].keys() & {"nodeSelector", "tolerations", "affinity", "imagePullSecrets"}
+    assert not pod["spec"].keys() & {"nodeSelector", "tolerations", "affinity", "imagePullSecrets", "initContainers"}
+    assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["model", "shm", "tmp"]
+    assert not {"fsGroup", "fsGroupChangePolicy"} & pod["spec"]["securityContext"].keys()
+    assert "env" not in pod["spec"]["containers"][0]
     assert "team" not in pod["metadata"]["labels"]
+    assert "annotations" not in pod["metadata"]

@@ -31,6 +31,7 @@ def test_a_class_is_whole(name: str) -> None:
     found = find_accelerator(name)
     assert found.name == name
     assert found.summary.endswith(".")
+    assert found.engine in ("vllm", "simulated")
     assert not found.products or found.resource == "nvidia.com/gpu"
 
 
@@ -48,6 +49,7 @@ def test_a_product_is_a_label_value() -> None:
 
 def test_the_cpu_asks_for_no_device_and_any_gpu_for_no_product() -> None:
     assert (find_accelerator("cpu").resource, find_accelerator("cpu").products) == (None, ())
+    assert (find_accelerator("simulated").resource, find_accelerator("simulated").products) == (None, ())
     assert (find_accelerator("nvidia").resource, find_accelerator("nvidia").products) == ("nvidia.com/gpu", ())
 
 
@@ -55,5 +57,5 @@ def test_an_unknown_class_is_refused_with_the_next_step() -> None:
     with pytest.raises(InvalidSpec) as refused:
         find_accelerator("tpu")
     assert refused.value.reason == conditions.UNKNOWN_ACCELERATOR
-    assert "there are cpu, nvidia, nvidia-t4-16gb" in refused.value.message
+    assert "there are cpu, simulated, nvidia, nvidia-t4-16gb" in refused.value.message
     assert "nodeSelector" in refused.value.message

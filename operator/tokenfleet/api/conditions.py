@@ -50,12 +50,16 @@ VOLUME_NOT_READY: Final = "VolumeNotReady"
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
 CONTAINER_CONFIG_INVALID: Final = "ContainerConfigInvalid"
 MODEL_NOT_FOUND: Final = contract.REASON_MODEL_NOT_FOUND
+MODEL_ACCESS_DENIED: Final = contract.REASON_MODEL_ACCESS_DENIED
+MODEL_STORE_UNREACHABLE: Final = contract.REASON_MODEL_STORE_UNREACHABLE
+DISK_FULL: Final = contract.REASON_DISK_FULL
 MODEL_INVALID: Final = contract.REASON_MODEL_INVALID
 ENGINE_CONFIG_INVALID: Final = contract.REASON_ENGINE_CONFIG_INVALID
 ENGINE_START_FAILED: Final = contract.REASON_ENGINE_START_FAILED
 OUT_OF_MEMORY: Final = contract.REASON_OUT_OF_MEMORY
 ENGINE_CRASHED: Final = contract.REASON_ENGINE_CRASHED
 ENGINE_CRASH_LOOPING: Final = "EngineCrashLooping"
+FETCHING_MODEL: Final = "FetchingModel"
 LOADING_MODEL: Final = "LoadingModel"
 ENGINE_UNHEALTHY: Final = "EngineUnhealthy"
 UPDATING: Final = "Updating"
@@ -81,17 +85,27 @@ REASONS: Final[dict[str, str]] = {
     INSUFFICIENT_GPU: "No node has enough free GPUs of this class.",
     UNSCHEDULABLE: "No node fits for another cause than GPUs (memory, CPU, taints). The message quotes the scheduler.",
     QUOTA_EXCEEDED: "A ResourceQuota of the namespace forbids the pods.",
-    VOLUME_NOT_READY: "The model's PersistentVolumeClaim does not exist, is not bound, or is where no node can be.",
+    VOLUME_NOT_READY: "A PersistentVolumeClaim that the spec names (the model's, the cache's, a draft's or an adapter's) does "
+    "not exist, is not bound, or is where no node can be.",
     IMAGE_PULL_FAILED: "The node cannot pull an image.",
-    CONTAINER_CONFIG_INVALID: "The kubelet cannot create a container: something that `podTemplate` names is missing.",
-    MODEL_NOT_FOUND: "There is no model at `spec.model.source`.",
-    MODEL_INVALID: "The model's files are incomplete, damaged or of an architecture that vLLM does not know.",
-    ENGINE_CONFIG_INVALID: "vLLM refused a flag, from `spec.engine` or its `extraArgs`.",
+    CONTAINER_CONFIG_INVALID: "The kubelet cannot create a container: the Secret of `model.credentials`, or something that "
+    "`podTemplate` names, is missing.",
+    MODEL_NOT_FOUND: "There is no model at `spec.model.source`, or none of `spec.model.revision`; likewise a draft's or an "
+    "adapter's. The message names the source.",
+    MODEL_ACCESS_DENIED: "The model store refuses the credentials, or wants some: look at the Secret that "
+    "`spec.model.credentials` names, and at what it may read.",
+    MODEL_STORE_UNREACHABLE: "The model store does not answer, or breaks off again and again. The download is tried anew, and "
+    "goes on where it was.",
+    DISK_FULL: "The model's files have no room in the cache: raise `spec.model.cache.size`, or free or enlarge the claim.",
+    MODEL_INVALID: "The files of the model, its draft or an adapter are incomplete, damaged, not those of `revision`, of "
+    "another model, or of an architecture that vLLM does not know.",
+    ENGINE_CONFIG_INVALID: "Something in `spec.engine` or its `extraArgs` cannot run with this model, vLLM or image.",
     ENGINE_START_FAILED: "vLLM ended before it served. The message has its last lines.",
-    OUT_OF_MEMORY: "The engine ran out of memory, or was killed for it: give it more by `podTemplate`, or lower `maxModelLen` "
-    "or `batching`.",
+    OUT_OF_MEMORY: "The engine ran out of memory, or was killed for it: give it more by `engine.resources`, or lower "
+    "`maxModelLen` or `batching`.",
     ENGINE_CRASHED: "The engine ended by itself, and is started again. The message has its last lines.",
     ENGINE_CRASH_LOOPING: "The engine ended again and again for no cause that is known. The message has its last lines.",
+    FETCHING_MODEL: "A pod downloads the model's files. `status.download` says how far it is.",
     LOADING_MODEL: "The engine reads the model and warms up.",
     ENGINE_UNHEALTHY: "The engine served before, and now fails its probe, or its node is away.",
     UPDATING: "A rollout runs: replicas serve, but not all are of the newest spec.",

@@ -13,12 +13,13 @@ from typing import Any
 import yaml
 
 from tokenfleet import contract
+from tokenfleet.api.parsing import OBJECT_RULES
 from tokenfleet.api.rules import Rule, Ruled
-from tokenfleet.api.v1alpha1 import NAME_RULE, LLMDeploymentSpec, LLMDeploymentStatus, LLMRouterSpec, LLMRouterStatus
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMDeploymentStatus, LLMRouterSpec, LLMRouterStatus
 
 _KEPT = frozenset(
     {"type", "description", "default", "enum", "format", "pattern", "properties", "required", "items", "additionalProperties"}
-    | {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems"}
+    | {"minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties"}
     | {"x-kubernetes-list-type", "x-kubernetes-list-map-keys"}
 )
 _DROPPED = frozenset({"title", "examples", "$defs"})
@@ -32,10 +33,7 @@ def schema_of(model: type[Ruled]) -> dict[str, Any]:
 
 def _rules_by_title(model: type[Ruled]) -> dict[str, tuple[Rule, ...]]:
     """The rules of `model` and of every model that it could hold, by class name, which is pydantic's `title`."""
-    found = {model.__name__: model.rules}
-    for subclass in Ruled.__subclasses__():
-        found[subclass.__name__] = subclass.rules
-    return found
+    return {each.__name__: each.rules for each in (*Ruled.__subclasses__(), model)}
 
 
 def _structural(node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, tuple[Rule, ...]]) -> dict[str, Any]:
@@ -65,6 +63,8 @@ def _object(node: dict[str, Any], definitions: dict[str, Any], rules: dict[str, 
         if own := rules.get(node.get("title", ""), ()):
             result["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in own]
         result["additionalProperties"] = None
+    elif isinstance(node.get("additionalProperties"), dict):
+        result["additionalProperties"] = _structural(node["additionalProperties"], definitions, rules)
     elif node.get("additionalProperties") is True:
         result["x-kubernetes-preserve-unknown-fields"] = True
         result["additionalProperties"] = None
@@ -140,7 +140,7 @@ def custom_resource_definition(kind: Kind) -> dict[str, Any]:
             "spec": schema_of(kind.spec) | {"description": "What the user wants."},
             "status": schema_of(kind.status) | {"description": "What is: written by the controller alone."},
         },
-        "x-kubernetes-validations": [{"rule": NAME_RULE.cel, "message": NAME_RULE.message}],
+        "x-kubernetes-validations": [{"rule": rule.cel, "message": rule.message} for rule in OBJECT_RULES[kind.name]],
     }
     version = {
         "name": contract.VERSION,

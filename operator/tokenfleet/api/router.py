@@ -10,11 +10,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from tokenfleet.api.rules import Rule, Ruled
+from tokenfleet.api.scalars import FRACTION, SecretName
 
-FRACTION = "^(0[.](0[1-9]|[1-9][0-9]?)[0-9]{0,2}|1|1[.]0{1,2})$"
-"""A decimal in quotes, above 0 and at most 1."""
-
-SecretName = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
 Minutely = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 

@@ -5,7 +5,8 @@ crd.py writes the CEL half into the schema. One table of good and bad specs runs
 they cannot drift. The CEL half may take defaults for granted: the API server fills them in before it looks at the rules.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -34,3 +35,14 @@ class Ruled(BaseModel):
             if not rule.holds(self):
                 raise ValueError(rule.message)
         return self
+
+
+def matches(pattern: str, text: str) -> bool:
+    """As the API server's regular expressions have it: `$` is the end of the text, also where that is a line break."""
+    return re.search(pattern.replace("$", r"\Z"), text) is not None
+
+
+def distinct(names: Iterable[str]) -> bool:
+    """Whether none of them stands there twice."""
+    listed = list(names)
+    return len(set(listed)) == len(listed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import Any, Literal
 
 from tokenfleet.api import conditions
 from tokenfleet.errors import InvalidSpec
@@ -25,10 +26,16 @@ class Accelerator:
     name: str
     summary: str
     """One sentence, for docs and messages."""
+    engine: Literal["vllm", "simulated"] = "vllm"
+    """What runs there. A simulator reads no model."""
     resource: str | None = None
     """The extended resource that a pod asks for; None: the class needs no device."""
     products: tuple[str, ...] = ()
     """Values of PRODUCT_LABEL of which a node must have one; empty: any node will do."""
+
+    @property
+    def simulated(self) -> bool:
+        return self.engine == "simulated"
 
 
 @cache
@@ -38,8 +45,8 @@ def accelerators() -> Mapping[str, Accelerator]:
     return MappingProxyType({name: _accelerator(name, **fields) for name, fields in document.items()})
 
 
-def _accelerator(name: str, *, summary: str, resource: str | None = None, products: Sequence[str] = ()) -> Accelerator:
-    return Accelerator(name=name, summary=summary, resource=resource, products=tuple(products))
+def _accelerator(name: str, *, products: Sequence[str] = (), **fields: Any) -> Accelerator:
+    return Accelerator(name=name, products=tuple(products), **fields)
 
 
 def find_accelerator(name: str) -> Accelerator:

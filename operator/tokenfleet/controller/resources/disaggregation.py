@@ -45,19 +45,17 @@ def transfer_flags(spec: LLMDeploymentSpec, part: Part) -> list[str]:
     return ["--kv-transfer-config", json.dumps(transfer, separators=(",", ":"))]
 
 
-def transfer_environment(spec: LLMDeploymentSpec) -> Json:
-    """`env` of the engine's container, where there is any."""
+def transfer_environment(spec: LLMDeploymentSpec) -> list[Json]:
+    """`env` of the engine's container beside the user's."""
     if spec.disaggregation is None:
-        return {}
+        return []
     first, last = contract.NIXL_DATA_PORTS
     address = {"fieldRef": {"apiVersion": "v1", "fieldPath": "status.podIP"}}
-    return {
-        "env": [
-            {"name": "VLLM_NIXL_SIDE_CHANNEL_HOST", "valueFrom": address},
-            {"name": "VLLM_NIXL_SIDE_CHANNEL_PORT", "value": str(contract.NIXL_PORT)},
-            {"name": "UCX_TCP_PORT_RANGE", "value": f"{first}-{last}"},
-        ]
-    }
+    return [
+        {"name": "VLLM_NIXL_SIDE_CHANNEL_HOST", "valueFrom": address},
+        {"name": "VLLM_NIXL_SIDE_CHANNEL_PORT", "value": str(contract.NIXL_PORT)},
+        {"name": "UCX_TCP_PORT_RANGE", "value": f"{first}-{last}"},
+    ]
 
 
 def transfer_ports(spec: LLMDeploymentSpec) -> list[Json]:

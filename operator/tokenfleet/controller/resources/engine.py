@@ -1,25 +1,28 @@
 """The engines' Deployment, or two of them where prompts have pods of their own: vLLM pods that say goodbye properly.
 
 The pod template depends on the LLMDeployment and the engine's image, and on nothing else of the operator, so that an upgrade
-of the operator alone rolls no engine. Environment and caches are the image's own affair; the pod gives it /tmp and
-/dev/shm to write to.
+of the operator alone rolls no engine but simulated ones, which run in its image. Environment and caches are the image's own
+affair; the pod gives it /tmp and /dev/shm to write to.
 """
 
 from tokenfleet import contract
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.resources import security, spread
+from tokenfleet.controller.resources import model_store, security, spread
 from tokenfleet.controller.resources.disaggregation import DECODE, Part, transfer_environment, transfer_ports
-from tokenfleet.controller.resources.engine_command import engine_arguments, model_claim
+from tokenfleet.controller.resources.engine_command import engine_arguments
+from tokenfleet.controller.resources.engine_resources import engine_resources, shared_memory
 from tokenfleet.controller.resources.metadata import child_metadata, labels, selector_labels
-from tokenfleet.controller.resources.quantities import canonical_quantity
 from tokenfleet.controller.resources.template import merge_pod_template
 from tokenfleet.planning.accelerators import PRODUCT_LABEL, Accelerator, find_accelerator
+from tokenfleet.planning.engine_flags import check_extra_args
 from tokenfleet.settings import ControllerSettings
 
 STARTUP_SECONDS = 3600
 """How long an engine may read its model and warm up until the kubelet starts it anew."""
 _IMAGE_PULL_SECONDS = 1800
+_FETCH_SECONDS = 7200
+"""What the largest models may take to arrive."""
 _STARTUP_PERIOD_SECONDS = 2
 _MIN_READY_SECONDS = 2
 """A rollout goes on only when the routers have had this long to notice a new replica."""
@@ -28,14 +31,22 @@ _MIN_READY_SECONDS = 2
 def build_engine_deployment(
     deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings, part: Part = DECODE
 ) -> Json:
-    """Of one part of the engines. Raises InvalidSpec where the accelerator's class is unknown or podTemplate does not fit."""
+    """Of one part of the engines.
+
+    Raises InvalidSpec where the accelerator's class is unknown, podTemplate does not fit, or vLLM does not know a flag.
+    """
     name = deployment["metadata"]["name"]
     user = spec.pod_template
+    accelerator = find_accelerator(spec.accelerator)
+    ours = _pod_template(name, spec, settings, accelerator, part)
     template = merge_pod_template(
-        _pod_template(name, spec, settings, part),
+        ours,
         metadata={"labels": user.metadata.labels, "annotations": user.metadata.annotations},
         spec=user.spec,
     )
+    if not accelerator.simulated and _engine_image(template) == _engine_image(ours):
+        transfers = spec.disaggregation is not None or spec.engine.kv_cache.cpu_offload is not None
+        check_extra_args(spec.engine.extra_args, transfers=transfers)
     rollout = {"maxSurge": spec.rollout.max_surge, "maxUnavailable": spec.rollout.max_unavailable}
     return {
         "apiVersion": "apps/v1",
@@ -44,7 +55,7 @@ def build_engine_deployment(
         "spec": {
             "replicas": part.replicas(spec),
             "minReadySeconds": _MIN_READY_SECONDS,
-            "progressDeadlineSeconds": STARTUP_SECONDS + _IMAGE_PULL_SECONDS,
+            "progressDeadlineSeconds": _deadline_seconds(fetches="initContainers" in ours["spec"]),
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": selector_labels(name, role=part.role)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": rollout},
@@ -53,50 +64,96 @@ def build_engine_deployment(
     }
 
 
-def _pod_template(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, part: Part) -> Json:
-    accelerator = find_accelerator(spec.accelerator)
+def _deadline_seconds(*, fetches: bool) -> int:
+    """How long a rollout may go without a new replica until Kubernetes calls it stuck."""
+    return STARTUP_SECONDS + _IMAGE_PULL_SECONDS + (_FETCH_SECONDS if fetches else 0)
+
+
+def _pod_template(
+    name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator, part: Part
+) -> Json:
+    fetches = _fetch_containers(spec, settings, accelerator)
+    adapters = ",".join(adapter.name for adapter in spec.model.adapters)
+    annotations = {"annotations": {contract.ANNOTATION_ADAPTERS: adapters}} if adapters else {}
     return {
-        "metadata": {"labels": labels(name, role=part.role)},
+        "metadata": {"labels": labels(name, role=part.role), **annotations},
         "spec": {
             **_placement(accelerator),
             "automountServiceAccountToken": False,
+            **({"initContainers": fetches} if fetches else {}),
             "containers": [_container(name, spec, settings, accelerator, part)],
             "enableServiceLinks": False,
-            "securityContext": security.pod_security(),
+            "securityContext": {**security.pod_security(), **(_ownership(spec) if fetches else {})},
             "terminationGracePeriodSeconds": contract.termination_grace_seconds(drain_seconds=spec.drain.timeout_seconds),
             "topologySpreadConstraints": spread.over_nodes(selector_labels(name, role=part.role)),
-            "volumes": [
-                {"name": "model", "persistentVolumeClaim": {"claimName": model_claim(spec.model.source)}},
-                {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": _shared_memory(spec, accelerator)}},
-                {"name": "tmp", "emptyDir": {}},
-            ],
+            "volumes": _volumes(spec, accelerator),
         },
     }
 
 
+def _fetch_containers(spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator) -> list[Json]:
+    if accelerator.simulated:
+        return []
+    return model_store.fetch_containers(spec, image=_image(settings, accelerator), pull_policy=settings.image_pull_policy)
+
+
+def _ownership(spec: LLMDeploymentSpec) -> Json:
+    """Only of a claim that is ours to fill. Its root tells the kubelet whether it has done so before."""
+    if not model_store.owns_all_claims(spec):
+        return {}
+    return {"fsGroup": security.USER, "fsGroupChangePolicy": "OnRootMismatch"}
+
+
+def _volumes(spec: LLMDeploymentSpec, accelerator: Accelerator) -> list[Json]:
+    tmp: Json = {"name": "tmp", "emptyDir": {}}
+    if accelerator.simulated:
+        return [tmp]
+    shm = {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shared_memory(spec, accelerator)}}
+    return [*model_store.volumes(spec), shm, tmp]
+
+
 def _container(name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator, part: Part) -> Json:
+    environment = [
+        *({"name": key, "value": value} for key, value in sorted(spec.engine.env.items())),
+        *transfer_environment(spec),
+    ]
     return {
         "name": contract.CONTAINER_ENGINE,
-        "image": settings.engine_image if accelerator.resource else settings.engine_cpu_image,
+        "image": _image(settings, accelerator),
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["tokenfleet-engine"],
         "args": engine_arguments(name, spec, accelerator, part),
-        **transfer_environment(spec),
+        **({"env": environment} if environment else {}),
         "ports": [{"name": "http", "containerPort": contract.ENGINE_PORT, "protocol": "TCP"}, *transfer_ports(spec)],
         **_probes(),
         "lifecycle": {
             "preStop": {"exec": {"command": ["tokenfleet-engine", "drain", "--timeout", str(spec.drain.timeout_seconds)]}}
         },
-        "resources": _resources(spec, accelerator),
+        "resources": engine_resources(spec, accelerator),
         "securityContext": security.container_security(),
         "terminationMessagePath": contract.TERMINATION_LOG_PATH,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [
-            {"name": "model", "mountPath": contract.MODEL_MOUNT_PATH, "readOnly": True},
-            {"name": "shm", "mountPath": "/dev/shm"},
-            {"name": "tmp", "mountPath": "/tmp"},
-        ],
+        "volumeMounts": _mounts(spec, accelerator),
     }
+
+
+def _mounts(spec: LLMDeploymentSpec, accelerator: Accelerator) -> list[Json]:
+    tmp = {"name": "tmp", "mountPath": "/tmp"}
+    return [tmp] if accelerator.simulated else [*model_store.mounts(spec), {"name": "shm", "mountPath": "/dev/shm"}, tmp]
+
+
+def _image(settings: ControllerSettings, accelerator: Accelerator) -> str:
+    if accelerator.simulated:
+        return settings.engine_simulated_image
+    return settings.engine_image if accelerator.resource else settings.engine_cpu_image
+
+
+def _engine_image(template: Json) -> str | None:
+    """The image that podTemplate left in place, or put there; None: it took that away."""
+    containers = template["spec"]["containers"]
+    found = next(container for container in containers if container["name"] == contract.CONTAINER_ENGINE)
+    image: str | None = found.get("image")
+    return image
 
 
 def _probes() -> Json:
@@ -134,19 +191,3 @@ def _placement(accelerator: Accelerator) -> Json:
     if accelerator.resource:
         placement["tolerations"] = [{"key": accelerator.resource, "operator": "Exists", "effect": "NoSchedule"}]
     return placement
-
-
-def _resources(spec: LLMDeploymentSpec, accelerator: Accelerator) -> Json:
-    """Requests that keep a pod from being the first to be evicted, no limits but the GPUs'; podTemplate sets others."""
-    gpus = spec.parallelism.gpus
-    if accelerator.resource is None:
-        return {"requests": {"cpu": "250m", "memory": "3Gi"}}
-    return {
-        "requests": {"cpu": canonical_quantity(gpus), "memory": canonical_quantity(f"{4 * gpus}Gi")},
-        "limits": {accelerator.resource: canonical_quantity(gpus)},
-    }
-
-
-def _shared_memory(spec: LLMDeploymentSpec, accelerator: Accelerator) -> str:
-    """sizeLimit of /dev/shm: vLLM's processes want 160 MiB, and NCCL some for each GPU."""
-    return "512Mi" if accelerator.resource is None else canonical_quantity(f"{1 + spec.parallelism.gpus}Gi")

@@ -24,16 +24,31 @@ def canonical_quantity(value: object, *, finest: Decimal = NANO) -> str:
 
     What is finer than `finest` is rounded away from zero: requests and limits are kept to the thousandth.
     """
+    number, suffix = _parts(value)
+    bounded = _bounded(_scaled(number, suffix), finest)
+    if suffix in _BINARY and suffix:
+        return _binary(bounded)
+    return _decimal(bounded, exponential=suffix not in _EXPONENTS)
+
+
+def amount(value: object) -> Decimal:
+    """What `value` comes to, in units; raises ValueError where it is no quantity."""
+    return _scaled(*_parts(value))
+
+
+def _parts(value: object) -> tuple[Decimal, str]:
+    """Number and suffix."""
     text = str(value).strip() if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
     match = _FORM.fullmatch(text)
     if match is None:
         raise ValueError(f"{value!r} is no quantity; write one such as 500m, 2 or 16Gi")
-    number, suffix = Decimal(match[1]), match[2] or ""
-    if suffix in _BINARY and suffix:
-        return _binary(_bounded(number * 1024 ** _BINARY.index(suffix), finest))
-    if suffix in _EXPONENTS:
-        return _decimal(_bounded(number.scaleb(_EXPONENTS[suffix]), finest), exponential=False)
-    return _decimal(_bounded(number.scaleb(int(suffix[1:])), finest), exponential=True)
+    return Decimal(match[1]), match[2] or ""
+
+
+def _scaled(number: Decimal, suffix: str) -> Decimal:
+    if suffix in _BINARY:
+        return number * Decimal(1024 ** _BINARY.index(suffix))
+    return number.scaleb(_EXPONENTS[suffix] if suffix in _EXPONENTS else int(suffix[1:]))
 
 
 def _bounded(amount: Decimal, finest: Decimal) -> Decimal:

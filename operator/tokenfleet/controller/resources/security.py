@@ -1,6 +1,7 @@
 """Pod Security "restricted", plus a read-only root: the same for engines and routers.
 
-No fsGroup here: the kubelet would change the owner of every file of the model's volume, which is the user's.
+No fsGroup here: the kubelet would change the owner of every file of the model's volume, which is the user's. A pod that has
+Secrets to read, or a claim to fill that is nobody else's, adds one.
 """
 
 from tokenfleet.controller.observed import Json
