@@ -12,7 +12,7 @@ from tests.chart.test_values import CHART, DEFAULTS, ROOT, SCHEMA, merged
 from tokenfleet.api.v1alpha1 import PARSERS, LLMDeploymentSpec, parse_router_spec
 from tokenfleet.controller.resources import build_children
 from tokenfleet.planning.accelerators import find_accelerator
-from tokenfleet.planning.sharing import unresolved
+from tokenfleet.planning.sharing import Member, unresolved
 from tokenfleet.settings import ControllerSettings
 
 EXAMPLES = ROOT / "examples"
@@ -51,7 +51,10 @@ def test_the_routes_of_a_shared_router_lead_somewhere(path: Path) -> None:
     (router,) = [document for document in documents if document["kind"] == "LLMRouter"]
     spec = parse_router_spec("shared", json.loads(json.dumps(router["spec"])))
     members = {
-        document["metadata"]["name"]: document["spec"]["model"]["servedName"]
+        document["metadata"]["name"]: Member(
+            document["spec"]["model"]["servedName"],
+            tuple(adapter["name"] for adapter in document["spec"]["model"].get("adapters") or ()),
+        )
         for document in documents
         if document["spec"].get("routerRef") == {"name": router["metadata"]["name"]}
     }

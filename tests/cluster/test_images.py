@@ -183,9 +183,13 @@ def test_the_way_to_pypi_goes_in_as_secrets(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_every_python_file_of_the_operator_is_in_its_image() -> None:
-    """The operator's Dockerfile copies the whole package, so that no module can be forgotten."""
+    """The operator's Dockerfile copies both packages whole, so that no module can be forgotten."""
     listed = subprocess.run(
-        ["git", "ls-files", "operator/tokenfleet"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "operator/tokenfleet", "engine/tokenfleet_engine"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.split()
     inputs = {str(path.relative_to(ROOT)) for path in OPERATOR._inputs(ROOT)}
     assert {name for name in listed if (ROOT / name).exists()} <= inputs

@@ -179,13 +179,17 @@ def test_all_is_as_expected(verdict: Verdict, message: str) -> None:
         pytest.param(
             engine(unplaced_pod(NO_CLAIM)),
             c.VOLUME_NOT_READY,
-            ["pvc://weights/llama", 'persistentvolumeclaim "weights" not found', "kubectl -n models describe pvc weights"],
+            [
+                "The volume of spec.model.source cannot",
+                'persistentvolumeclaim "weights" not found',
+                "kubectl -n models describe pvc weights",
+            ],
             id="no such claim",
         ),
         pytest.param(
             engine(unplaced_pod("0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims.")),
             c.VOLUME_NOT_READY,
-            ["unbound immediate PersistentVolumeClaims"],
+            ["unbound immediate PersistentVolumeClaims", "describe pvc weights"],
             id="a claim without a volume",
         ),
         pytest.param(
@@ -291,9 +295,9 @@ def test_all_is_as_expected(verdict: Verdict, message: str) -> None:
             id="ended just now",
         ),
         pytest.param(
-            engine(pod(phase="Pending", inits=(crashed(terminated(3, "no route"), name="fetch"),))),
+            engine(pod(phase="Pending", inits=(crashed(terminated(3, "no route"), name="warm-up"),))),
             c.ENGINE_CRASHED,
-            ["Container fetch: ", "exit code 3", "logs engine-a -c fetch --previous"],
+            ["Container warm-up: ", "exit code 3", "logs engine-a -c warm-up --previous"],
             id="an init container of podTemplate ends with an error",
         ),
         # --- engines that are on their way, or lost it -------------------------------------------------------------------
@@ -344,10 +348,10 @@ def test_all_is_as_expected(verdict: Verdict, message: str) -> None:
         ),
         pytest.param(engine(pod(phase="Pending", ip="")), c.CREATING, ["prepare volumes and images"], id="just made"),
         pytest.param(
-            engine(pod(phase="Pending", inits=(running("fetch"),), containers=(waiting("PodInitializing"),))),
+            engine(pod(phase="Pending", inits=(running("warm-up"),), containers=(waiting("PodInitializing"),))),
             c.CREATING,
             ["describe pod"],
-            id="an init container runs",
+            id="an init container of podTemplate runs",
         ),
         pytest.param(
             engine(

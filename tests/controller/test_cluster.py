@@ -240,3 +240,50 @@ async def test_waits_grow_to_a_cap_and_have_no_end(caplog: pytest.LogCaptureFixt
     reachability.failed("again", retry_after=30.0)
     await reachability.wait()
     assert time.slept[-1] == pytest.approx(30.0), "the server's own wish is honoured"
+
+
+async def tail(server: Server, reachability: Reachability | None = None) -> str:
+    return await cluster(server, reachability=reachability).log_tail(
+        NAMESPACE, "engine-a", "fetch", lines=5, limit=100, seconds=0.05
+    )
+
+
+async def test_the_end_of_a_log_is_asked_for_and_is_text() -> None:
+    server = Server((200, "[1/2 bytes] \u00e9\n".encode() + b"\xff"))
+    assert await tail(server) == "[1/2 bytes] \u00e9\n\ufffd"
+    ((method, url, body, _),) = server.requests
+    assert (method, body) == ("GET", None)
+    query = "container=fetch&tailLines=5&limitBytes=100"
+    assert url == f"https://api/api/v1/namespaces/{NAMESPACE}/pods/engine-a/log?{query}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [
+        pytest.param(status(403), Refused, id="no right to read logs"),
+        pytest.param(status(404), Stale, id="no such pod"),
+        pytest.param(status(400, "container fetch is waiting to start"), Refused, id="not begun"),
+        pytest.param(status(500, "dial tcp 10.0.0.1:10250", reason="InternalError"), Refused, id="a node that is away"),
+        pytest.param(status(502), Unavailable, id="a tunnel that is down"),
+        pytest.param(status(429), Unavailable, id="not now"),
+        pytest.param(aiohttp.ClientConnectionError("reset"), Unavailable, id="a connection that broke"),
+    ],
+)
+async def test_a_log_that_cannot_be_read_makes_nobody_else_wait(
+    answer: tuple[int, Any] | Exception, decision: type[ClusterError]
+) -> None:
+    reachability = Reachability()
+    with pytest.raises(decision):
+        await tail(Server(answer), reachability)
+    assert not reachability.away
+
+
+async def test_a_log_that_does_not_come_is_given_up() -> None:
+    class Silent(Server):
+        async def _request(self, *arguments: Any, **options: Any) -> Any:
+            await asyncio.Event().wait()
+
+    reachability = Reachability()
+    with pytest.raises(Unavailable, match="TimeoutError"):
+        await tail(Silent(), reachability)
+    assert not reachability.away

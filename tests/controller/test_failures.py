@@ -109,6 +109,27 @@ def test_an_evicted_pod_is_told(status: Json, message: str) -> None:
         pytest.param(
             noted(c.MODEL_NOT_FOUND, "no config.json"), c.MODEL_NOT_FOUND, "no config.json", id="the engine's own word"
         ),
+        pytest.param(
+            {**noted(c.DISK_FULL, "12 GiB are wanted"), "exitCode": 2}, c.DISK_FULL, "12 GiB", id="the download's own word"
+        ),
+        pytest.param(
+            terminated(2, '{"reason": "ModelInvalid", "message": "line 1\\nline \\u00e'),
+            c.MODEL_INVALID,
+            "line 1\nline …",
+            id="a word that the kubelet cut is still one",
+        ),
+        pytest.param(
+            terminated(2, '{"reason": "ModelInvalid", "message": "a \\\\"'),
+            c.MODEL_INVALID,
+            "a \\…",
+            id="wherever it was cut",
+        ),
+        pytest.param(
+            terminated(2, '{"reason": "Anything", "message": "line'),
+            c.ENGINE_CRASHED,
+            '{"reason": "Anything"',
+            id="half of something else is a log",
+        ),
         pytest.param(terminated(1, '{"reason": "Mod'), c.ENGINE_CRASHED, '{"reason": "Mod', id="half a note is a log"),
         pytest.param(terminated(1, '{"level": "error"}'), c.ENGINE_CRASHED, '{"level": "error"}', id="a log in JSON is a log"),
         pytest.param(terminated(1, "{[]}"), c.ENGINE_CRASHED, "{[]}", id="braces are a log"),

@@ -27,7 +27,7 @@ from tests.controller.objects import (
 )
 from tokenfleet.api import conditions as c
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMDeploymentStatus
-from tokenfleet.controller.observed import Json, Observed, Outcome, Refusal
+from tokenfleet.controller.observed import Download, Json, Observed, Outcome, Refusal
 from tokenfleet.controller.status import build_status
 from tokenfleet.errors import InvalidSpec
 
@@ -196,6 +196,7 @@ def _pods() -> st.SearchStrategy[tuple[Json, ...]]:
             lambda name, role: pod(name, role=role, going=True),
             lambda name, role: pod(name, role=role, containers=(running(role),)),
             lambda name, role: pod(name, role=role, phase="Pending", ip=""),
+            lambda name, role: pod(name, role=role, phase="Pending", inits=(running("fetch"),)),
             lambda name, role: pod(name, role=role, phase="Failed", reason="Evicted"),
             lambda name, role: pod(name, role=role, containers=(crashed(terminated(1, "x"), name=role),)),
             lambda name, role: unplaced_pod("0/1 nodes are available: 1 Insufficient cpu.", name=name, role=role),
@@ -218,12 +219,22 @@ def _outcomes() -> st.SearchStrategy[Outcome]:
 _SPECS: list[Any] = [{}, {"replicas": 0}, {"replicas": 3}, {"accelerator": "nvidia-h100-80gb"}]
 
 
-@given(pods=_pods(), outcome=_outcomes(), fields=st.sampled_from(_SPECS), valid=st.booleans(), made=st.booleans())
+_DOWNLOADS = (None, Download(pod="pod-0", done=0, total=2**40), Download(pod="gone", done=1, total=2, left=0))
+
+
+@given(
+    pods=_pods(),
+    outcome=_outcomes(),
+    fields=st.sampled_from(_SPECS),
+    valid=st.booleans(),
+    made=st.booleans(),
+    download=st.sampled_from(_DOWNLOADS),
+)
 def test_a_status_is_whole_quiet_and_never_contradicts_itself(
-    pods: tuple[Json, ...], outcome: Outcome, fields: Json, valid: bool, made: bool
+    pods: tuple[Json, ...], outcome: Outcome, fields: Json, valid: bool, made: bool, download: Download | None
 ) -> None:
     deployment = llm_deployment(**fields)
-    seen = observed(*pods, deployment=deployment, children=None if made else ())
+    seen = replace(observed(*pods, deployment=deployment, children=None if made else ()), download=download)
     spec: LLMDeploymentSpec | InvalidSpec = spec_of(deployment) if valid else InvalidSpec("no")
     body = status(seen, outcome=outcome, spec=spec)
 

@@ -7,10 +7,10 @@ from typing import Any
 from tests.controller.objects import NAME, NAMESPACE, SETTINGS, llm_deployment
 from tokenfleet import contract
 from tokenfleet.controller import kinds
-from tokenfleet.controller.cluster import Stale
+from tokenfleet.controller.cluster import ClusterError, Stale
 from tokenfleet.controller.kinds import Kind
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.reconcile import Reconciler
+from tokenfleet.controller.reconcile import Reconciler, Turn
 from tokenfleet.controller.store import Key, Place, Store, place_of
 from tokenfleet.settings import ControllerSettings
 
@@ -27,6 +27,9 @@ class World:
         self.writes: list[Write] = []
         self.reads: list[Place] = []
         self.before_write: Callable[[Write], None] = lambda _: None
+        self.logs: dict[str, str | ClusterError] = {}
+        """Of the container that fetches the model, by pod."""
+        self.log_reads: list[str] = []
         self.mutate: Callable[[Json], Json] = lambda body: body
         self._version = 100
 
@@ -66,6 +69,15 @@ class World:
         self.reads.append((kind.name, namespace, name))
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
 
+    async def log_tail(self, namespace: str, pod: str, container: str, *, lines: int, limit: int, seconds: float) -> str:
+        self.log_reads.append(pod)
+        assert (namespace, container) == (NAMESPACE, contract.CONTAINER_FETCH)
+        assert lines and limit and seconds < 5
+        text = self.logs.get(pod, Stale("no such pod"))
+        if isinstance(text, ClusterError):
+            raise text
+        return text
+
     async def apply(self, kind: Kind, body: Json, *, uid: str | None) -> Json:
         self._note("apply", kind, body["metadata"]["name"])
         live = self.objects.get((kind.name, body["metadata"]["namespace"], body["metadata"]["name"]))
@@ -99,6 +111,7 @@ class Operator:
     def __init__(self, world: World, *, settings: ControllerSettings = SETTINGS) -> None:
         self.world, self.store = world, Store()
         self.reconciler = Reconciler(self.store, world, settings, now=lambda: "2026-03-01T12:00:00Z")
+        self.last = Turn()
         world.watch(self.store)
 
     async def turn(self, key: Key = KEY, *, seeing: bool = True) -> list[Write]:
@@ -106,7 +119,7 @@ class Operator:
         if seeing:
             self.world.watch(self.store)
         self.world.writes.clear()
-        await self.reconciler.reconcile(key)
+        self.last = await self.reconciler.reconcile(key)
         return list(self.world.writes)
 
 

@@ -73,6 +73,8 @@ def test_lint_has_nothing_to_say(name: str) -> None:
         pytest.param("image.digest=sha256:12", "at '/image/digest'", id="a digest cut short"),
         pytest.param("image.repository=tokenfleet/operator:1", "at '/image/repository'", id="a tag in the repository"),
         pytest.param("engine.image=two words", "at '/engine/image'", id="an image with a space"),
+        pytest.param("engine.simulatedImage=a@b", "at '/engine/simulatedImage'", id="a digest that is none"),
+        pytest.param("rbac.podLogs=some", "at '/rbac/podLogs': got string, want boolean", id="a word for yes or no"),
         pytest.param("watchNamespaces=models", "at '/watchNamespaces': got string, want array", id="a word for a list"),
         pytest.param("watchNamespaces[0]=Models", "at '/watchNamespaces/0'", id="a namespace that cannot exist"),
         pytest.param("tests.deployment=demo", "at '/tests/deployment'", id="a deployment without its namespace"),
@@ -106,6 +108,7 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
                 "operator_image": "tokenfleet/operator:0.1.0",
                 "engine_image": "tokenfleet/engine:0.1.0",
                 "engine_cpu_image": "tokenfleet/engine-cpu:0.1.0",
+                "engine_simulated_image": "tokenfleet/operator:0.1.0",
                 "image_pull_policy": "IfNotPresent",
                 "watch_namespaces": (),
                 "resync_seconds": 300,
@@ -122,6 +125,7 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
                 "operator_image": f"mirror.example:5000/llm/operator@sha256:{'0123456789abcdef' * 4}",
                 "engine_image": "mirror.example:5000/llm/engine:1.2.3",
                 "engine_cpu_image": f"mirror.example:5000/llm/engine-cpu@sha256:{'0123456789abcdef' * 4}",
+                "engine_simulated_image": "mirror.example:5000/llm/simulator:1.2.3",
                 "image_pull_policy": "Always",
                 "watch_namespaces": ("models",),
                 "resync_seconds": 60,
@@ -157,6 +161,23 @@ def test_no_role_has_a_wildcard_or_reads_secrets(rendered: list[Json]) -> None:
         assert not any("*" in entry for key in ("apiGroups", "resources", "verbs") for entry in rule[key]), rule
         assert not {"secrets", "pods/exec", "nodes"} & set(rule["resources"]), rule
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), rule
+
+
+@pytest.mark.parametrize(
+    ("name", "namespaces"),
+    [
+        pytest.param("default", [None], id="by default"),
+        pytest.param("everything", [], id="not where rbac.podLogs is false"),
+        pytest.param("namespaced", ["models", "staging"], id="nor in the controller's own namespace, which it does not serve"),
+    ],
+)
+def test_logs_of_pods_may_be_read_where_models_are_fetched(rendered: list[Json], namespaces: list[str | None]) -> None:
+    roles = [document for document in rendered if document["kind"] in ("Role", "ClusterRole")]
+    granting = {
+        role["metadata"].get("namespace"): rule for role in roles for rule in role["rules"] if "pods/log" in rule["resources"]
+    }
+    assert list(granting) == namespaces
+    assert all(rule["verbs"] == ["get"] and rule["resources"] == ["pods/log"] for rule in granting.values())
 
 
 def test_with_watched_namespaces_no_right_is_cluster_wide() -> None:

@@ -37,6 +37,16 @@ OF_OTHER_DAYS = {"get", "delete"}
 """Verbs on children: to look at one that the watch does not show, and to remove one that a later version does not want."""
 
 SYSTEM = "tokenfleet-system"
+FETCHING: Json = {
+    "phase": "Pending",
+    "initContainerStatuses": [
+        {
+            **{"name": contract.CONTAINER_FETCH, "image": "x", "imageID": "", "ready": False, "restartCount": 0},
+            "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}},
+        }
+    ],
+}
+"""The status of a pod that fetches a model, as a kubelet would report it."""
 LEASE = ("-n", SYSTEM, "get", "lease", contract.LEADER_LEASE, "-o", "jsonpath={.spec.holderIdentity}")
 
 
@@ -64,6 +74,30 @@ class Controller:
             verbs = {entry["verb"]} | ({"create"} if entry["responseStatus"]["code"] == 201 else set())
             found |= {(where.get("apiGroup", ""), resource, verb) for verb in verbs}
         return found
+
+
+def fetching_pod(deployment: str) -> Json:
+    """An engine pod that downloads. Nobody can read its log here, where there is no node."""
+    labels = {contract.LABEL_DEPLOYMENT: deployment, contract.LABEL_ROLE: contract.ROLE_ENGINE}
+    restricted = {
+        "runAsNonRoot": True,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+    def container(name: str) -> Json:
+        return {"name": name, "image": "x", "securityContext": restricted}
+
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{deployment}-engine-a", "namespace": "models", "labels": labels},
+        "spec": {
+            "initContainers": [container(contract.CONTAINER_FETCH)],
+            "containers": [container(contract.CONTAINER_ENGINE)],
+        },
+    }
 
 
 def eventually(what: str, probe: Callable[[], object], *, seconds: float = 30) -> None:
@@ -153,6 +187,14 @@ def test_the_rights_are_enough_and_are_used(controller: Controller) -> None:
     eventually("an Event about the name that is taken", lambda: names("events"))
     reason = "jsonpath={.status.conditions[?(@.type=='Ready')].reason}"
     assert kubectl("-n", "models", "get", "llmd", "taken", "-o", reason).ok() == "NameConflict"
+
+    kubectl.apply(fetching_pod("demo")).ok()
+    status = json.dumps({"status": FETCHING})
+    kubectl("-n", "models", "patch", "pod", "demo-engine-a", "--subresource=status", "--type=merge", "-p", status).ok()
+    reason = "jsonpath={.status.conditions[?(@.type=='EngineReady')].reason}"
+    eventually(
+        "the download to be told", lambda: kubectl("-n", "models", "get", "llmd", "demo", "-o", reason).ok() == "FetchingModel"
+    )
 
     controller.process.terminate()
     assert controller.process.wait(20) == 0, controller.log.read_text()

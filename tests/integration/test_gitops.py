@@ -21,6 +21,7 @@ TRUE = (AS_EXPECTED, ROUTES_UNRESOLVED, NO_MODELS)
 """Reasons that never stand beside False."""
 NOT_DEGRADED = {
     "Creating": "Progressing",
+    "FetchingModel": "Progressing",
     "InsufficientGPU": "Progressing",
     "LoadingModel": "Progressing",
     "RouterNotFound": "Progressing",

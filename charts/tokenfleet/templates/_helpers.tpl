@@ -79,6 +79,12 @@ annotations:
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+{{- if .Values.rbac.podLogs }}
+# The last lines of the container that fetches a model say how far it is, which status.download shows. No other log is read.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]

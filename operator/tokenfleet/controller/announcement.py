@@ -11,7 +11,14 @@ from tokenfleet.api import conditions
 from tokenfleet.controller.observed import Json
 
 _ORDINARY: Final = frozenset(
-    {conditions.CREATING, conditions.LOADING_MODEL, conditions.ROUTER_STARTING, conditions.SCALED_TO_ZERO, conditions.UPDATING}
+    {
+        conditions.CREATING,
+        conditions.FETCHING_MODEL,
+        conditions.LOADING_MODEL,
+        conditions.ROUTER_STARTING,
+        conditions.SCALED_TO_ZERO,
+        conditions.UPDATING,
+    }
 )
 _MESSAGE_LENGTH: Final = 1000
 """The API server takes 1024 bytes."""

@@ -79,7 +79,8 @@ def pods_refused(scene: Scene) -> Trouble | None:
         return None
     words = re.sub(r'^pods "[^"]*" is ', "pods are ", failure.get("message") or "no message")
     if "exceeded quota" in words:
-        step = f"Raise the quota ({scene.kubectl('get resourcequota')}), or ask for less by spec.replicas or spec.podTemplate."
+        quota = scene.kubectl("get resourcequota")
+        step = f"Raise the quota ({quota}), or ask for less by spec.replicas or spec.engine.resources."
         return conditions.QUOTA_EXCEEDED, f"The namespace's quota forbids the pods: {words}. {step}"
     step = "Change what it names, by spec.podTemplate or in the namespace."
     return conditions.REJECTED_BY_API_SERVER, f"The API server refuses the {scene.role.noun} pods: {words}. {step}"
@@ -115,6 +116,7 @@ _BOTH: tuple[Check, ...] = (
     updating,
     container_checks.unhealthy,
     container_checks.starting,
+    container_checks.fetching,
     container_checks.creating,
 )
 ENGINE_CHECKS: tuple[Check, ...] = (scaled_to_zero, *_BOTH)

@@ -6,8 +6,9 @@ Each is a check as checks.py orders them. The newest pod comes first, since it t
 import re
 from collections.abc import Iterator
 
+from tokenfleet import contract
 from tokenfleet.api import conditions
-from tokenfleet.controller import failures, pods
+from tokenfleet.controller import failures, pods, spec_names
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.scene import ROUTER, Scene, Trouble
 from tokenfleet.controller.wording import sentence
@@ -56,10 +57,23 @@ def image_not_pulled(scene: Scene) -> Trouble | None:
 def container_not_made(scene: Scene) -> Trouble | None:
     for pod, status, waiting in _waiting_containers(scene):
         if waiting.get("reason") in _CONFIG:
-            words = sentence(waiting.get("message") or waiting["reason"])
-            step = f"Mostly a Secret or ConfigMap that spec.podTemplate names is missing; {_describe(scene, pod)} shows more."
-            return conditions.CONTAINER_CONFIG_INVALID, f"Container {status['name']} cannot be made: {words} {step}"
+            words = waiting.get("message") or waiting["reason"]
+            step = _missing_credentials(scene, words) or "Mostly a Secret or ConfigMap that spec.podTemplate names is missing;"
+            return conditions.CONTAINER_CONFIG_INVALID, (
+                f"Container {status['name']} cannot be made: {sentence(words)} {step} {_describe(scene, pod)} shows more."
+            )
     return None
+
+
+def _missing_credentials(scene: Scene, words: str) -> str | None:
+    """What to do where the Secret that is missing is the one that the model is fetched with."""
+    secret = spec_names.credentials(scene.observed.owner)
+    if secret is None or f'secret "{secret}" not found' not in words.lower():
+        return None
+    return (
+        f"{spec_names.CREDENTIALS} names it: create that Secret in this namespace, with the store's variables (such as "
+        "HF_TOKEN) as its keys, or correct the name; the pod then goes on by itself."
+    )
 
 
 def ended(scene: Scene) -> Trouble | None:
@@ -67,7 +81,7 @@ def ended(scene: Scene) -> Trouble | None:
     for pod in scene.waiting:
         for status in pods.containers(pod):
             end = failures.end_of(status)
-            recovered = status.get("ready") or pods.was_ready_since_start(pod, status)
+            recovered = status.get("ready") or pods.was_ready_since_start(pod, status) or _goes_on(scene, pod, status)
             if end is None or recovered or failures.is_done(pod, status, end):
                 continue
             failure = failures.explain(pod, status, end)
@@ -78,6 +92,13 @@ def ended(scene: Scene) -> Trouble | None:
             log = scene.kubectl(f"logs {pod['metadata']['name']} -c {status['name']} --previous")
             return reason, f"{sentence(failure.message)} {log} shows its log."
     return None
+
+
+def _goes_on(scene: Scene, pod: Json, status: Json) -> bool:
+    """Whether it is a download that broke off, runs again, and tells how far it is."""
+    download = scene.observed.download
+    told = download is not None and download.pod == pod["metadata"]["name"]
+    return told and status["name"] == contract.CONTAINER_FETCH and pods.is_running(status)
 
 
 def unhealthy(scene: Scene) -> Trouble | None:
@@ -103,11 +124,24 @@ def unhealthy(scene: Scene) -> Trouble | None:
 def starting(scene: Scene) -> Trouble | None:
     for pod in scene.waiting:
         status = pods.container(pod, scene.role.container) or {}
-        if (status.get("state") or {}).get("running"):
+        if pods.is_running(status):
             verb = "reads the model and warms up" if scene.role is not ROUTER else "runs and reads the Kubernetes API"
             log = scene.kubectl(f"logs -f {pod['metadata']['name']}")
             return scene.role.starting, f"The {scene.role.noun} {verb}. {_secrets(scene)}{log} shows how far it is."
     return None
+
+
+def fetching(scene: Scene) -> Trouble | None:
+    """The numbers, which change all the time, stand in status.download."""
+    names = [pod["metadata"]["name"] for pod in scene.waiting if pods.is_fetching(pod)]
+    if not names:
+        return None
+    download = scene.observed.download
+    told = next((name for name in names if download is not None and name == download.pod), None)
+    name = told or names[0]
+    log = scene.kubectl(f"logs -f {name} -c {contract.CONTAINER_FETCH}")
+    where = f"status.download says how far it is, and {log} tells more." if told else f"{log} shows how far it is."
+    return conditions.FETCHING_MODEL, f"Pod {name} fetches the model. {where}"
 
 
 def _secrets(scene: Scene) -> str:

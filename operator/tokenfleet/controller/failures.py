@@ -5,7 +5,9 @@ or signal; anything else is quoted by its last lines. A pod that is being delete
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tokenfleet import contract
@@ -18,18 +20,31 @@ _TOLD = frozenset(
     {
         contract.REASON_MODEL_NOT_FOUND,
         contract.REASON_MODEL_INVALID,
+        contract.REASON_MODEL_ACCESS_DENIED,
+        contract.REASON_MODEL_STORE_UNREACHABLE,
+        contract.REASON_DISK_FULL,
         contract.REASON_ENGINE_CONFIG_INVALID,
         contract.REASON_ENGINE_START_FAILED,
         contract.REASON_ENGINE_CRASHED,
         contract.REASON_OUT_OF_MEMORY,
     }
 )
-"""Reasons that an engine may give for its own end."""
+"""Reasons that an engine, or what fetches its model, may give for its own end."""
 _NOT_STARTED = frozenset({"StartError", "ContainerCannotRun"})
 _KILLED = 137
+_CUT_NOTE = re.compile(r'\{"reason": "(?P<reason>\w+)", "message": "')
+_LONGEST_ESCAPE = 6
+"""Characters of \\uffff, of which the cut may have left some."""
+_NOUN = {
+    contract.CONTAINER_ENGINE: "engine",
+    contract.CONTAINER_ROUTER: "router",
+    contract.CONTAINER_FETCH: "download of the model",
+}
+"""What our own containers are called; others are named."""
 _MORE_MEMORY = {
-    contract.CONTAINER_ENGINE: "give it more by spec.podTemplate (containers: name engine, resources.limits.memory), or lower "
-    "engine.maxModelLen or engine.batching",
+    contract.CONTAINER_ENGINE: "give it more by spec.engine.resources.limits.memory, or lower spec.engine.maxModelLen "
+    "or spec.engine.batching",
+    contract.CONTAINER_FETCH: "give it more by spec.podTemplate (initContainers: name fetch, resources.limits.memory)",
     contract.CONTAINER_ROUTER: "share its load by a larger spec.router.replicas",
 }
 
@@ -84,11 +99,10 @@ def explain(pod: Json, status: Json, end: Json) -> Failure:
     """`end` is the `terminated` of a container's status."""
     name, exit_code = status["name"], end.get("exitCode")
     reason, message = _explain(name, end)
-    main = name in (contract.CONTAINER_ENGINE, contract.CONTAINER_ROUTER)
     return Failure(
         pod=pod["metadata"]["name"],
         reason=reason,
-        message=message if main else f"Container {name}: {message}",
+        message=message if name in _NOUN else f"Container {name}: {message}",
         exit_code=exit_code,
         time=end.get("finishedAt") or "",
     )
@@ -97,31 +111,42 @@ def explain(pod: Json, status: Json, end: Json) -> Failure:
 def _explain(name: str, end: Json) -> tuple[str, str]:
     word, text, exit_code = end.get("reason") or "", (end.get("message") or "").strip(), end.get("exitCode")
     note, memory = _note(text), _MORE_MEMORY.get(name, "give it more by spec.podTemplate")
+    noun = _NOUN.get(name, name)
     if word == "OOMKilled" or (word in _NOT_STARTED and "OOM-killed" in text):
-        return conditions.OUT_OF_MEMORY, f"The kernel killed the {name} at its memory limit: {memory}."
+        return conditions.OUT_OF_MEMORY, f"The kernel killed the {noun} at its memory limit: {memory}."
     if note is not None:
         return note
     if exit_code == _KILLED and word in ("", "Error"):
         return conditions.OUT_OF_MEMORY, (
-            f"The {name} was killed by signal 9, which is how a node short of memory ends a process: {memory}."
+            f"The {noun} was killed by signal 9, which is how a node short of memory ends a process: {memory}."
         )
     if word in _NOT_STARTED:
-        return conditions.CONTAINER_CONFIG_INVALID, f"The {name} could not be started: {tail(text) or word}"
+        return conditions.CONTAINER_CONFIG_INVALID, f"The {noun} could not be started: {tail(text) or word}"
     lines = f"Its last lines: {tail(text)}" if text else "It left no log."
-    return conditions.ENGINE_CRASHED, f"The {name} ended with exit code {exit_code}. {lines}"
+    return conditions.ENGINE_CRASHED, f"The {noun} ended with exit code {exit_code}. {lines}"
 
 
 def _note(text: str) -> tuple[str, str] | None:
-    """The engine's own word for its end, if it left one that we know."""
+    """Its own word for its end, if it left one that we know."""
     if not text.startswith("{"):
         return None
     try:
         note = json.loads(text)
     except ValueError:
-        return None
+        note = _mended(text)
     if note.get("reason") not in _TOLD or not isinstance(note.get("message"), str):
         return None
     return note["reason"], note["message"]
+
+
+def _mended(text: str) -> Json:
+    """A note that was cut: where a pod has many containers, the kubelet keeps less of what each one leaves."""
+    if (cut := _CUT_NOTE.match(text)) is None:
+        return {}
+    for end in range(len(text), max(cut.end(), len(text) - _LONGEST_ESCAPE), -1):
+        with suppress(ValueError):
+            return {"reason": cut["reason"], "message": json.loads(f'"{text[cut.end() : end]}…"')}
+    return {}
 
 
 def is_done(pod: Json, status: Json, end: Json) -> bool:

@@ -16,6 +16,23 @@ ChildKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Download:
+    """How far one pod's download of a model is, by its own word."""
+
+    pod: str
+    done: int
+    total: int
+    """Bytes, both."""
+    left: int | None = None
+    """Seconds; None where that cannot be said."""
+
+    def as_status(self) -> Json:
+        """As status.download."""
+        status: Json = {"pod": self.pod, "bytes": self.done, "totalBytes": self.total}
+        return status if self.left is None else {**status, "secondsLeft": self.left}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """A snapshot. Bodies come without managedFields."""
 
@@ -29,6 +46,8 @@ class Observed:
     """Of an LLMDeployment: the LLMRouter that its routerRef names, where there is one."""
     members: tuple[Json, ...] = ()
     """Of an LLMRouter: the LLMDeployments whose routerRef names it, by name."""
+    download: Download | None = None
+    """Of an LLMDeployment: how far a pod is that fetches the model, where one does and says so."""
 
     @property
     def kind(self) -> str:

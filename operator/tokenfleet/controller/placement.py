@@ -6,9 +6,8 @@ What it says about preemption is left out, since it is about other pods.
 
 from tokenfleet.api import conditions
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
-from tokenfleet.controller import pods
+from tokenfleet.controller import pods, spec_names
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.resources.engine_command import model_claim
 from tokenfleet.controller.scene import ROUTER, Scene, Trouble
 from tokenfleet.planning.accelerators import accelerators
 
@@ -31,8 +30,8 @@ def explain(scene: Scene, pod: Json) -> Trouble | None:
         return conditions.VOLUME_NOT_READY, _volume(scene, words)
     describe = scene.kubectl(f"describe pod {pod['metadata']['name']}")
     return conditions.UNSCHEDULABLE, (
-        f"No node takes a pod: {words}. Add room, or change resources, nodeSelector or tolerations by spec.podTemplate; "
-        f"{describe} shows what it asks for."
+        f"No node takes a pod: {words}. Add room, or change spec.engine.resources, or nodeSelector and tolerations by "
+        f"spec.podTemplate; {describe} shows what it asks for."
     )
 
 
@@ -57,12 +56,18 @@ def _gpus(scene: Scene, words: str) -> str:
 
 
 def _volume(scene: Scene, words: str) -> str:
-    source = str((scene.observed.owner.get("spec") or {}).get("model", {}).get("source", ""))
-    claim = model_claim(source)
-    return (
-        f"The volume of {source} cannot be used: {words}. "
-        f"{scene.kubectl(f'describe pvc {claim}')} shows its state; create it, or change spec.model.source."
-    )
+    """Says which field names the volume: the scheduler quotes a claim only where that one does not exist."""
+    named = spec_names.claims(scene.observed.owner)
+    quoted = {claim: fields for claim, fields in named.items() if f'"{claim}"' in words}
+    if not named or ('"' in words and not quoted):
+        return (
+            f"A volume that spec.podTemplate adds cannot be used: {words}. {scene.kubectl('get pvc')} shows what there is; "
+            "create it, or change that."
+        )
+    meant = quoted or named
+    fields = " or ".join(field for fields in meant.values() for field in fields)
+    state = scene.kubectl(f"describe pvc {' '.join(meant)}")
+    return f"The volume of {fields} cannot be used: {words}. {state} shows its state; create it, or change {fields}."
 
 
 def _class(scene: Scene) -> str:

@@ -57,6 +57,18 @@ def container(pod: Json, name: str) -> Json | None:
     return next((status for status in containers(pod) if status["name"] == name), None)
 
 
+def is_running(status: Json | None) -> bool:
+    """Whether a container, by its status, runs right now."""
+    return bool(((status or {}).get("state") or {}).get("running"))
+
+
+def is_fetching(pod: Json) -> bool:
+    """Whether its init container fetches the model; one that goes on beside the engine has nothing to do with that."""
+    inits = (pod.get("status") or {}).get("initContainerStatuses") or ()
+    fetch = next((status for status in inits if status["name"] == contract.CONTAINER_FETCH), None)
+    return is_active(pod) and is_running(fetch) and not is_running(container(pod, contract.CONTAINER_ENGINE))
+
+
 def was_ready_since_start(pod: Json, status: Json) -> bool:
     """Whether a container that runs and is not ready was ready before, and did not restart since.
 

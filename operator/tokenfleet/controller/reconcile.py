@@ -1,7 +1,7 @@
 """One LLMDeployment or LLMRouter made so: observe, plan, apply, report. Every trigger runs this; nothing else writes for it.
 
 Each step begins anew from what is there, so a reconcile may end anywhere, by a kill too, and the next one goes on. Nothing
-after `_observe` reads the API: what the writes answered is what the report is made of.
+after `_observe` and a `look` at downloads reads the API: what the writes answered is what the report is made of.
 """
 
 import logging
@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from tokenfleet.controller import kinds
 from tokenfleet.controller.announcement import announcement
 from tokenfleet.controller.cluster import ClusterError, Refused, Stale
+from tokenfleet.controller.downloads import Downloads, Logs
 from tokenfleet.controller.drift import covers
 from tokenfleet.controller.kinds import Kind
 from tokenfleet.controller.observed import ChildKey, Json, Observed, Outcome, Refusal
@@ -31,7 +32,7 @@ def utc_now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-class Api(Protocol):
+class Api(Logs, Protocol):
     """What a reconcile needs of the API; Cluster has it."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json | None: ...
@@ -71,6 +72,7 @@ class Reconciler:
         self._doubts: dict[Key, set[ChildKey]] = {}
         """Children that the watch may not show as they are, if at all: an object without our label, a write that missed."""
         self._accepted: dict[Key, dict[ChildKey, Accepted]] = {}
+        self._downloads = Downloads(api, at_once=max(1, settings.workers // 4))
 
     async def reconcile(self, key: Key) -> Turn:
         """Raises ClusterError where it could not be finished: it is to be tried again."""
@@ -78,14 +80,17 @@ class Reconciler:
         if observed is None:
             self._doubts.pop(key, None)
             self._accepted.pop(key, None)
+            self._downloads.forget(key)
             return Turn(gone=True)
+        look = await self._downloads.look(key, observed)
+        observed = replace(observed, download=look.download)
         todo = plan(observed, self._settings, accepted=self._accepted.get(key))
         effects = await self._apply(key, observed, todo)
         if effects.stale is not None:
             raise effects.stale
         settled, others = await self._report(replace(observed, children=effects.children), todo, effects.outcome)
         unsure = bool(todo.conflicts or todo.awaited or effects.outcome.refusals)
-        again_after = 0.0 if not settled else LOOK_AGAIN_SECONDS if unsure else None
+        again_after = _soonest(None if settled else 0.0, LOOK_AGAIN_SECONDS if unsure else None, look.again_after)
         if todo.deletes and observed.router is not None:  # It may be waiting for their names.
             others = (*others, place_of(observed.router))
         return Turn(wrote=effects.wrote, again_after=again_after, others=tuple(other for other in others if other != key))
@@ -153,6 +158,10 @@ class Reconciler:
             except ClusterError as error:
                 logger.warning("%s/%s: an Event was not posted: %s", observed.namespace, observed.name, error)
         return live["metadata"]["generation"] == observed.owner["metadata"]["generation"], concerned
+
+
+def _soonest(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)
 
 
 def _remember(accepted: dict[ChildKey, Accepted], each: Apply, live: Json) -> None:

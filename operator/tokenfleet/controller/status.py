@@ -61,7 +61,10 @@ def _particulars(observed: Observed, spec: Spec | InvalidSpec, previous: Json) -
     """What only one kind has."""
     if observed.kind == contract.KIND:
         engines = [pod for pod in observed.pods if pods.role(pod) != contract.ROLE_ROUTER]
-        return {"lastFailure": failures.last_failure(engines, previous=previous.get("lastFailure"))}
+        return {
+            "lastFailure": failures.last_failure(engines, previous=previous.get("lastFailure")),
+            "download": observed.download.as_status() if observed.download else None,
+        }
     models = shared_router.models(observed, spec) if isinstance(spec, LLMRouterSpec) else previous.get("models")
     return {"models": models}
 
