@@ -1,9 +1,12 @@
 """Who listens on which port: so that a port that is taken is named together with the program that has it."""
 
 import contextlib
+import errno
 import os
 import signal
-from collections.abc import Iterator, Mapping
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -13,6 +16,7 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.processes import wait_until
 
 _LISTEN: Final = "0A"
+_LOOKS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,38 @@ class Holder:
         return self.name if self.pid is None else f"{self.name} (process {self.pid})"
 
 
-def listeners(wanted: set[int]) -> dict[int, Holder]:
-    """Those of the ports that somebody listens on, over TCP, on any address."""
-    inodes: dict[str, int] = {}
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        if table.is_file():
-            inodes |= {inode: port for inode, port in listening(table.read_text()) if port in wanted}
+def read_tables() -> list[str]:
+    """The kernel's tables of TCP sockets, of IPv4 and IPv6."""
+    tables = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+    return [table.read_text() for table in tables if table.is_file()]
+
+
+def listeners(wanted: set[int], *, read: Callable[[], list[str]] = read_tables) -> dict[int, Holder]:
+    """Those of the ports that somebody listens on, over TCP, on any address.
+
+    A table that changes while it is read may lack rows, so a port that it does not have and that is taken all the same is
+    looked for again.
+    """
+    for _ in range(_LOOKS):
+        inodes = {inode: port for table in read() for inode, port in listening(table) if port in wanted}
+        if not any(map(_is_taken, wanted - set(inodes.values()))):
+            break
+        time.sleep(0.05)
     if not inodes:
         return {}
     owners = _owners(set(inodes))
     return {port: owners.get(inode, Holder(None, "another program")) for inode, port in inodes.items()}
+
+
+def _is_taken(port: int) -> bool:
+    """Whether a server could not listen there. Connections that are long over do not count (SO_REUSEADDR)."""
+    with socket.socket() as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind(("", port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def listening(table: str) -> list[tuple[str, int]]:

@@ -57,3 +57,24 @@ def test_a_listener_is_known_by_its_process(family: socket.AddressFamily) -> Non
         port = server.getsockname()[1]
         name = Path("/proc/self/comm").read_text().strip()
         assert ports.listeners({port, 1}) == {port: Holder(os.getpid(), name)}
+
+
+def test_a_listener_is_found_though_the_first_tables_lack_it() -> None:
+    looks: list[int] = []
+
+    def read() -> list[str]:
+        looks.append(1)
+        return [] if len(looks) < 3 else ports.read_tables()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert ports.listeners({port}, read=read)[port].pid == os.getpid()
+    assert len(looks) == 3
+
+
+def test_a_port_that_nobody_has_is_looked_for_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    looks: list[int] = []
+    assert ports.listeners({port}, read=lambda: looks.append(1) or []) == {}  # type: ignore[func-returns-value]
+    assert len(looks) == 1
