@@ -10,7 +10,7 @@ from e2e.cluster import cluster, images
 from e2e.cluster.images import Images
 from e2e.deployed import Deployed
 from e2e.kubectl import Kubectl
-from e2e.model import model
+from e2e.model import model, objects
 
 NAMESPACE = "tokenfleet-e2e"
 
@@ -36,6 +36,12 @@ def kubectl(fleet: Images) -> Kubectl:
     kubectl.ensure_namespace()
     model.ensure(NAMESPACE, images=fleet)
     return kubectl
+
+
+@pytest.fixture(scope="session")
+def variants(kubectl: Kubectl, fleet: Images) -> str:
+    """What goes with the small model: a draft, adapters, broken copies. Their source."""
+    return model.ensure(NAMESPACE, images=fleet, recipe=objects.VARIANTS)
 
 
 @pytest.fixture

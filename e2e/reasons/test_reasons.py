@@ -12,7 +12,7 @@ MANIFEST = Path(__file__).with_name("manifest.yaml")
 
 
 @pytest.fixture(scope="module")
-def applied(kubectl: Kubectl) -> Iterator[Kubectl]:
+def applied(kubectl: Kubectl, variants: str) -> Iterator[Kubectl]:
     kubectl.apply_file(MANIFEST)
     yield kubectl
     kubectl("delete", "-f", str(MANIFEST), "--ignore-not-found", "--wait=true")
@@ -28,8 +28,14 @@ def applied(kubectl: Kubectl) -> Iterator[Kubectl]:
             "no-image", "EngineReady", "ImagePullFailed", "127.0.0.1:1/nobody/nothing:1", id="an image that nobody has"
         ),
         pytest.param("no-memory", "EngineReady", "OutOfMemory", "memory", id="too little memory"),
-        pytest.param("no-flag", "EngineReady", "EngineConfigInvalid", "--no-such-flag", id="a flag that vLLM does not know"),
+        pytest.param("no-flag", "SpecValid", "InvalidSpec", "--no-such-flag", id="a flag that vLLM does not know"),
         pytest.param("no-sense", "SpecValid", "RejectedByAPIServer", "imagePullPolicy", id="a podTemplate that is refused"),
+        pytest.param("no-config", "EngineReady", "ModelInvalid", "config.json", id="a model without its configuration"),
+        pytest.param("half-a-model", "EngineReady", "ModelInvalid", "incomplete", id="weights that were cut off"),
+        pytest.param("strange-model", "EngineReady", "ModelInvalid", "NobodysForCausalLM", id="an architecture nobody knows"),
+        pytest.param("other-words", "EngineReady", "EngineConfigInvalid", "vocabulary", id="a draft with another vocabulary"),
+        pytest.param("too-long", "EngineReady", "EngineConfigInvalid", "2048", id="a maxModelLen beyond the model"),
+        pytest.param("no-room", "EngineReady", "OutOfMemory", "maxModelLen", id="no memory for one sequence"),
         pytest.param("no-class", "SpecValid", "UnknownAccelerator", "nvidia-h100-80gb", id="an accelerator without a class"),
     ],
 )
