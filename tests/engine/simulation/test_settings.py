@@ -17,7 +17,7 @@ def test_without_flags() -> None:
     settings = read_settings([])
     assert settings.limits == Limits(max_num_seqs=256, max_num_batched_tokens=8192, block_size=16, blocks=8192)
     assert settings.orders == Orders()
-    assert settings.timing.fitted["model"] == "demo"
+    assert settings.timing.fitted["model"] == "tokenfleet-demo"
 
 
 def test_flags_that_a_deployment_gives() -> None:
