@@ -84,8 +84,8 @@ def _write(found: dict[str, list[Row]]) -> None:
             ngram, draft = (row.result for row in measured)
             result[name] = {**ngram, "draft": draft}
         elif name == "middleware":
-            result["middleware_overhead"] = measured[0].result
-            result["vllm_bench_serve"] = {key: value for row in measured[1:] for key, value in row.result.items()}
+            result["middleware_overhead"] = measured[1].result  # by CPU time
+            result["vllm_bench_serve"] = {key: value for row in measured[2:] for key, value in row.result.items()}
         else:
             result[names.get(name, name)] = measured[0].result
     result["rows"] = {**result.get("rows", {}), **{name: [asdict(row) for row in measured] for name, measured in found.items()}}

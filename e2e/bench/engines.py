@@ -48,6 +48,24 @@ def build_deployment(name: str, engine: Mapping[str, Any], **spec: Any) -> Json:
     }
 
 
+_CPU_SECONDS: Final = """
+import os, pathlib
+ticks = 0
+for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+    try:
+        fields = stat.read_text().rpartition(') ')[2].split()
+    except OSError:
+        continue
+    ticks += int(fields[11]) + int(fields[12])
+print(ticks / os.sysconf('SC_CLK_TCK'))
+"""
+
+
+def cpu_seconds(kubectl: Kubectl, engine: Engine) -> float:
+    """User and system time of all processes of the engine's container until now. The look itself has ended by the next one."""
+    return float(kubectl("exec", engine.pod, "-c", contract.CONTAINER_ENGINE, "--", "python3", "-c", _CPU_SECONDS))
+
+
 @contextmanager
 def running(kubectl: Kubectl, deployments: list[Json], *, by_router: bool = False) -> Iterator[list[Engine]]:
     """All of them, ready; they are deleted at the end."""
