@@ -137,7 +137,7 @@ def _acceptance(engine: Engine) -> float:
         sum(float(value) for value in re.findall(rf"^{name}(?:\{{[^}}]*\}})? (\S+)$", metrics, re.MULTILINE))
         for name in (ACCEPTED, DRAFTED)
     )
-    return accepted / drafted
+    return accepted / drafted if drafted else 0.0  # nothing was guessed: no words stood in the prompt twice
 
 
 async def _disturbed(engine: Engine, *, seed: int, streams: int = 4, tokens: int = 300) -> tuple[float, float]:

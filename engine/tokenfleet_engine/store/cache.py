@@ -153,8 +153,8 @@ def failure_of(error: OSError, root: Path) -> EngineFailure:
         place = next((each for each in (root, *root.parents) if each.exists()), root)
         owner = place.stat()
         fix = (
-            f"it belongs to {owner.st_uid}:{owner.st_gid}, mode {owner.st_mode & 0o7777:o}. Set fsGroup: {gid} in the pod's "
-            f"securityContext, or once: chown -R {uid}:{gid} {root}"
+            f"it belongs to {owner.st_uid}:{owner.st_gid}, mode {owner.st_mode & 0o7777:o}. Set fsGroup: {gid} by "
+            f"spec.podTemplate.spec.securityContext, or once: chown -R {uid}:{gid} {root}"
         )
     elif error.errno == errno.EROFS:
         fix = "it is mounted read-only. fetch needs it writable; the engine does not."

@@ -80,7 +80,7 @@ def test_a_cache_of_somebody_else_is_said_with_the_fix() -> None:
         os.close(said)
     assert message == (
         f"EngineConfigInvalid: The model cache {root}/cache cannot be written by uid 65532: it belongs to 0:0, mode 755. Set "
-        f"fsGroup: 65532 in the pod's securityContext, or once: chown -R 65532:65532 {root}/cache"
+        f"fsGroup: 65532 by spec.podTemplate.spec.securityContext, or once: chown -R 65532:65532 {root}/cache"
     )
 
 
