@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tokenfleet import contract
+from tokenfleet_engine import sizes
 from tokenfleet_engine.failures import EngineFailure
 from tokenfleet_engine.launch.cgroup import cpu_limit, memory_limit
 from tokenfleet_engine.launch.features import Features
@@ -126,7 +127,7 @@ def describe(
 ) -> str:
     """The plan, for the first lines of the pod's log."""
     environment = " ".join(f"{name}={value}" for name, value in command.environment.items())
-    weights = f"{_size(model.weight_bytes)} in {model.weight_files} file{'' if model.weight_files == 1 else 's'}"
+    weights = f"{sizes.readable(model.weight_bytes)} in {model.weight_files} file{'' if model.weight_files == 1 else 's'}"
     rows = {
         "model": str(model.path),
         "architecture": model.architecture,
@@ -136,18 +137,9 @@ def describe(
         "engine": f"vLLM {build.version} for {'CPUs' if build.cpu else 'GPUs'}",
         "flags": " ".join(user.argv) or "none beyond Tokenfleet's own",
         "environment": environment or "as it is",
-        "KV cache": _size(command.cache_bytes) if command.cache_bytes else "as vLLM finds room",
+        "KV cache": sizes.readable(command.cache_bytes) if command.cache_bytes else "as vLLM finds room",
         "port": str(port),
         "goodbye": f"{drain_seconds} s to finish what runs, then {contract.ENGINE_SHUTDOWN_SECONDS} s more",
     }
     width = max(map(len, rows))
     return "\n".join(["Tokenfleet engine", *(f"  {name:<{width}}  {value}" for name, value in rows.items())])
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"

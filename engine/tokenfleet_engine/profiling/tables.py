@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tokenfleet_engine import sizes
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -60,14 +62,7 @@ def render(table: Table) -> str:
 
 
 def size(count: float | None) -> str:
-    if count is None:
-        return "not known"
-    value = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
+    return "not known" if count is None else sizes.readable(count)
 
 
 def difference(count: float) -> str:
