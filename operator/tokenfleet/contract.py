@@ -47,6 +47,26 @@ ANNOTATION_APPLIED_HASH: Final = "tokenfleet.dev/applied-hash"
 """On every child: the hash of what the controller last applied, so that a field we no longer send is noticed."""
 ANNOTATION_DRAINING: Final = "tokenfleet.dev/draining"
 """On an engine pod: RFC 3339 deadline of its drain. Routers give a pod that carries it, or is being deleted, nothing new."""
+ANNOTATION_DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
+"""On an engine pod that drains for a scale-down: Kubernetes' own, so that the ReplicaSet takes this pod and no other."""
+ANNOTATION_NOTICE: Final = "tokenfleet.dev/preemption-notice"
+"""On a node or an engine pod, by whoever knows: it is about to be taken away. Any value."""
+ANNOTATION_NOTICED: Final = "tokenfleet.dev/noticed-at"
+"""On an engine pod, by the controller: when it first saw that the pod, or its node, is under notice."""
+ANNOTATION_RESTARTED: Final = "tokenfleet.dev/restarted-at"
+"""On an LLMDeployment: a time. A new one rolls the engines, each behind its drain; it stands on their pods too."""
+ANNOTATION_ROLLOUT: Final = "tokenfleet.dev/rollout"
+"""On an LLMDeployment: `promote:REVISION` or `abort:REVISION`, what to do with the canary of that status.rollout.revision."""
+ANNOTATION_TEMPLATE: Final = "tokenfleet.dev/stable-template"
+"""On an engines' Deployment where rollout.canary is set: its pod template as applied, as JSON. It keeps it beside a canary."""
+LABEL_TRACK: Final = "tokenfleet.dev/track"
+"""On canary pods and their Deployment: TRACK_CANARY. All others are TRACK_STABLE, without the label."""
+TRACK_STABLE: Final = "stable"
+TRACK_CANARY: Final = "canary"
+LABEL_LEADER: Final = "tokenfleet.dev/leader"
+"""On the pod of the controller that leads: "true". The Services of its metrics for autoscalers choose by it."""
+CONDITION_IN_USE: Final = "tokenfleet.dev/in-use"
+"""An engine pod's readiness gate: routers send to it. A rollout goes on only then."""
 ANNOTATION_ADAPTERS: Final = "tokenfleet.dev/adapters"
 """On an engine pod: the LoRA adapters that its engine loads before it is ready, by name, with commas between them."""
 
@@ -66,6 +86,14 @@ ROUTER_ADMIN_PORT: Final = 9090
 """/healthz, /readyz and /metrics of the router: a port of their own, so that load cannot block a probe."""
 CONTROLLER_HEALTH_PORT: Final = 8081
 CONTROLLER_METRICS_PORT: Final = 9090
+CONTROLLER_EXTERNAL_METRICS_PORT: Final = 8443
+"""external.metrics.k8s.io, where the chart turns it on."""
+CONTROLLER_KEDA_PORT: Final = 9091
+"""gRPC, KEDA's external scaler, where the chart turns it on."""
+EXTERNAL_METRIC_QUEUE_DEPTH: Final = "tokenfleet_queue_depth"
+"""Requests that wait, in routers and engines, of one LLMDeployment."""
+EXTERNAL_METRIC_IN_FLIGHT: Final = "tokenfleet_in_flight"
+"""Requests in flight on its replicas."""
 SERVICE_PORT: Final = 80
 SERVICE_TLS_PORT: Final = 443
 """Of a router's Service, instead of SERVICE_PORT where the router speaks TLS."""
@@ -78,6 +106,24 @@ PATH_ENGINE_LOAD: Final = "/tokenfleet/load"
 """GET: {"draining": bool, "in_flight": n, …}."""
 PATH_ENGINE_SLEEP: Final = "/tokenfleet/sleep"
 """POST, from loopback only: give the GPU's memory back, keep the process. 409 while requests run, 501 where vLLM cannot."""
+PATH_ROUTER_REPORTS: Final = "/tokenfleet/reports"
+"""GET on a router's admin port: a line of JSON, at most one a second, whenever something changed; an empty line as a heartbeat.
+See docs/scaling.md for what a line holds."""
+REPORT_SECONDS: Final = 1.0
+"""Between two lines, but for what cannot wait: a request that waits for a model without a replica, a replica's new state."""
+REPORT_HEARTBEAT_SECONDS: Final = 10.0
+REPORT_STALE_SECONDS: Final = 25.0
+"""After this without a byte a router's report counts no more."""
+REPORT_TTFT_BOUNDS: Final = (
+    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
+    *(1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0),
+)
+REPORT_ITL_BOUNDS: Final = (
+    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05),
+    *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0),
+)
+"""Upper bounds, in seconds, of the buckets of a report's histograms, and of the router's metrics; one more is for all above.
+Fine where objectives lie: a histogram answers well only what one of its edges asks."""
 PATH_ENGINE_WAKE: Final = "/tokenfleet/wake"
 """POST, from loopback only: take the memory again."""
 
@@ -103,10 +149,21 @@ HEADER_DRAINING: Final = "x-tokenfleet-draining"
 HEADER_IN_FLIGHT: Final = "x-tokenfleet-in-flight"
 """On every answer of an engine: the requests that it has in flight, this one included. Routers see each other's load by it."""
 
+HEADER_CONTINUE: Final = "x-tokenfleet-continue"
+"""Of a request: `off`, and a stream whose engine is lost ends with an error event instead of going on elsewhere."""
+
 # --- The controller ------------------------------------------------------------------------------------------------------
 LEADER_LEASE: Final = "tokenfleet-controller"
 """In the controller's namespace: who leads. Its renewals are also the proof that watching is alive."""
 METRIC_DEPLOYMENTS: Final = "tokenfleet_controller_deployments"
+METRIC_SCALING_DESIRED: Final = "tokenfleet_scaling_desired_replicas"
+"""Gauge by namespace and deployment, where autoscaled."""
+METRIC_SCALING_DECISIONS: Final = "tokenfleet_scaling_decisions"
+"""Counter (exposed with _total) by namespace, deployment and reason."""
+METRIC_WAKE_SECONDS: Final = "tokenfleet_scaling_wake_seconds"
+"""Histogram by part: decide (from a request's wait to the count), pod (to containers ready), use (to routers' use), all."""
+METRIC_ROUTER_REPORTS: Final = "tokenfleet_controller_router_reports"
+"""Gauge by state: fresh, stale: routers whose reports the controller follows."""
 METRIC_ROUTERS: Final = "tokenfleet_controller_routers"
 METRIC_LEADER: Final = "tokenfleet_controller_leader"
 METRIC_QUEUE_DEPTH: Final = "tokenfleet_controller_queue_depth"
@@ -124,6 +181,8 @@ METRIC_ASYNC_TRIES: Final = "llm_router_async_tries"
 METRIC_CLIENT_CONNECTIONS: Final = "llm_router_client_connections"
 METRIC_COMPLETION_TOKENS: Final = "llm_router_completion_tokens"
 """Counter (exposed with _total) by model and key (a key's name, anonymous, or other): as the answers' usage has it."""
+METRIC_CONTINUATIONS: Final = "llm_router_continuations"
+"""Counter (exposed with _total) by result: continued, or why a stream whose replica was lost ended with an error."""
 METRIC_EJECTED: Final = "llm_router_ejected_replicas"
 METRIC_EJECTIONS: Final = "llm_router_ejections"
 """Counter (exposed with _total) by kind: the last failure of a replica that is left alone for a while."""

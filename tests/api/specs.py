@@ -38,6 +38,11 @@ def bad(sentence: str, *words: str, name: str = "llama-3-8b", **fields: Any) -> 
     return Row(sentence=sentence, spec={**MINIMAL, **fields}, words=words, name=name)
 
 
+def bad_for_us(sentence: str, *words: str, **fields: Any) -> Row:
+    """What only Python can tell: the API server takes it, and SpecValid says what is wrong."""
+    return Row(sentence=sentence, spec={**MINIMAL, **fields}, words=words)
+
+
 def good_router(sentence: str, **fields: Any) -> Row:
     """Of an LLMRouter."""
     return Row(sentence=sentence, spec={**ROUTER, **fields}, kind=contract.ROUTER_KIND)
@@ -226,6 +231,36 @@ GOOD = [
         "fallbacks alone", routes=[{"model": "chat", "fallbacks": ["small"]}, {"model": "small", "fallbacks": ["chat"]}]
     ),
     good_router("what a router can do, shared", auth={"keysSecret": "keys"}, replicas=3, drain={"timeoutSeconds": 30}),
+]
+
+_AUTO: Json = {"maxReplicas": 4}
+
+GOOD += [
+    good("autoscaling, and no more said than has to be", autoscaling=_AUTO),
+    good(
+        "all that autoscaling takes",
+        autoscaling={
+            "minReplicas": 0,
+            "maxReplicas": 8,
+            "queueDepth": 3,
+            "concurrency": 40,
+            "scaleDown": {"stabilizationSeconds": 60},
+            "scaleToZeroAfterSeconds": 600,
+            "schedules": [
+                {"cron": "0 8 * * 1-5", "timezone": "Europe/Paris", "minReplicas": 4},
+                {"cron": "30 19 * * *", "minReplicas": 0, "maxReplicas": 2},
+            ],
+        },
+        slo={"ttftMilliseconds": 500, "itlMilliseconds": 50},
+    ),
+    good("an autoscaler of Kubernetes", autoscaling={**_AUTO, "actuator": "HPA", "concurrency": 40}),
+    good("KEDA, to zero", autoscaling={**_AUTO, "actuator": "KEDA", "minReplicas": 0, "scaleToZeroAfterSeconds": 60}),
+    good("suspended", suspend=True),
+    good("streams that end with their engine", continueStreams=False),
+    good(
+        "a canary",
+        rollout={"canary": {"weights": [5, 25, 100], "pauseSeconds": 30, "maxErrorRate": "0.05", "maxTtftMilliseconds": 900}},
+    ),
 ]
 
 BAD = [
@@ -645,6 +680,78 @@ BAD = [
     bad_router("a fallback to itself", "fallbacks must be other models", routes=[{"model": "chat", "fallbacks": ["chat"]}]),
     bad_router("a fallback twice", "fallbacks must be other models", routes=[{"model": "chat", "fallbacks": ["a", "b", "a"]}]),
     bad_router("a target that is no name", "deployment", routes=[{"model": "chat", "targets": [{"deployment": "No!"}]}]),
+]
+
+BAD += [
+    # --- scaling -----------------------------------------------------------------------------------------------------
+    bad("autoscaling without a bound", "spec.autoscaling.maxReplicas: required", autoscaling={}),
+    bad("more at least than at most", "minReplicas must not be above", autoscaling={"minReplicas": 5, "maxReplicas": 4}),
+    bad("zero without a time", "scaleToZeroAfterSeconds go together", autoscaling={**_AUTO, "minReplicas": 0}),
+    bad(
+        "a time to zero, and never zero",
+        "scaleToZeroAfterSeconds go together",
+        autoscaling={**_AUTO, "scaleToZeroAfterSeconds": 9},
+    ),
+    bad(
+        "zero at night without a time",
+        "needs scaleToZeroAfterSeconds",
+        autoscaling={**_AUTO, "schedules": [{"cron": "0 22 * * *", "minReplicas": 0}]},
+    ),
+    bad(
+        "more at least by day than at most",
+        "minReplicas must not be above",
+        autoscaling={**_AUTO, "schedules": [{"cron": "0 8 * * *", "minReplicas": 5}]},
+    ),
+    bad(
+        "more at least than at most of a schedule's own",
+        "minReplicas must not be above",
+        autoscaling={**_AUTO, "schedules": [{"cron": "0 8 * * *", "minReplicas": 3, "maxReplicas": 2}]},
+    ),
+    bad(
+        "an HPA to zero",
+        "needs actuator Builtin or KEDA",
+        autoscaling={**_AUTO, "actuator": "HPA", "minReplicas": 0, "scaleToZeroAfterSeconds": 60},
+    ),
+    bad(
+        "schedules of an HPA",
+        "schedules needs actuator Builtin",
+        autoscaling={**_AUTO, "actuator": "HPA", "schedules": [{"cron": "0 8 * * *", "minReplicas": 2}]},
+    ),
+    bad("another actuator", "spec.autoscaling.actuator", autoscaling={**_AUTO, "actuator": "Knative"}),
+    bad("a promise that says nothing", "slo must promise something", autoscaling=_AUTO, slo={}),
+    bad("a promise that nobody keeps", "slo needs autoscaling", slo={"ttftMilliseconds": 500}),
+    bad(
+        "a promise that an HPA cannot keep",
+        "slo needs autoscaling.actuator Builtin",
+        autoscaling={**_AUTO, "actuator": "HPA"},
+        slo={"ttftMilliseconds": 500},
+    ),
+    bad("a canary's shares that fall", "weights must rise", rollout={"canary": {"weights": [50, 10]}}),
+    bad("a canary's share twice", "weights must rise", rollout={"canary": {"weights": [10, 10]}}),
+    bad("a canary without a share", "spec.rollout.canary.weights", rollout={"canary": {"weights": []}}),
+    bad("a canary with more than all", "spec.rollout.canary.weights", rollout={"canary": {"weights": [101]}}),
+    bad("an error rate without quotes", "spec.rollout.canary.maxErrorRate", rollout={"canary": {"maxErrorRate": 0.02}}),
+]
+
+BAD_FOR_US = [
+    bad_for_us(
+        "a cron line of six parts",
+        "spec.autoscaling.schedules[0].cron",
+        "five parts",
+        autoscaling={**_AUTO, "schedules": [{"cron": "0 0 8 * * 1", "minReplicas": 2}]},
+    ),
+    bad_for_us(
+        "a cron line with an hour that no day has",
+        "spec.autoscaling.schedules[0].cron",
+        "must be a cron line",
+        autoscaling={**_AUTO, "schedules": [{"cron": "0 25 * * *", "minReplicas": 2}]},
+    ),
+    bad_for_us(
+        "a time zone that is not there",
+        "spec.autoscaling.schedules[0].timezone",
+        "Europe/Paris",
+        autoscaling={**_AUTO, "schedules": [{"cron": "0 8 * * *", "timezone": "Mars/Olympus", "minReplicas": 2}]},
+    ),
 ]
 
 

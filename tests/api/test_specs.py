@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.api.specs import BAD, GOOD, MINIMAL, Row, parameters
+from tests.api.specs import BAD, BAD_FOR_US, GOOD, MINIMAL, Row, parameters
 from tokenfleet.api import conditions
 from tokenfleet.api.v1alpha1 import PARSERS, parse_spec
 from tokenfleet.errors import InvalidSpec
@@ -14,7 +14,7 @@ def test_a_good_spec_is_taken_and_comes_back_as_written(row: Row) -> None:
     assert taken == row.spec
 
 
-@pytest.mark.parametrize("row", parameters(BAD))
+@pytest.mark.parametrize("row", parameters([*BAD, *BAD_FOR_US]))
 def test_a_bad_spec_is_refused_with_the_field_and_the_fix(row: Row) -> None:
     with pytest.raises(InvalidSpec) as refused:
         PARSERS[row.kind](row.name, row.spec)
@@ -43,5 +43,5 @@ def test_a_message_does_not_repeat_a_long_input() -> None:
 
 
 def test_each_row_has_a_sentence_of_its_own() -> None:
-    sentences = [row.sentence for row in (*GOOD, *BAD)]
+    sentences = [row.sentence for row in (*GOOD, *BAD, *BAD_FOR_US)]
     assert len(sentences) == len(set(sentences))

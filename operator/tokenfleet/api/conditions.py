@@ -14,11 +14,13 @@ READY: Final = "Ready"
 SPEC_VALID: Final = "SpecValid"
 ENGINE_READY: Final = "EngineReady"
 ROUTER_READY: Final = "RouterReady"
+SCALING_READY: Final = "ScalingReady"
 
-PARTS: Final = (SPEC_VALID, ENGINE_READY, ROUTER_READY)
+PARTS: Final = (SPEC_VALID, ENGINE_READY, ROUTER_READY, SCALING_READY)
 """What Ready is made of, in the order in which a reader wants to hear of it: the first that is not True explains Ready.
 
-An LLMRouter has no EngineReady."""
+An LLMRouter has no EngineReady, and only what is autoscaled has ScalingReady. That one alone never makes Ready False: requests
+are served, by as many replicas as there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,7 @@ ROUTES_UNRESOLVED: Final = "RoutesUnresolved"
 NO_MODELS: Final = "NoModels"
 
 # --- EngineReady ----------------------------------------------------------------------------------------------------
+SUSPENDED: Final = "Suspended"
 SCALED_TO_ZERO: Final = "ScaledToZero"
 INSUFFICIENT_GPU: Final = "InsufficientGPU"
 UNSCHEDULABLE: Final = "Unschedulable"
@@ -63,12 +66,25 @@ FETCHING_MODEL: Final = "FetchingModel"
 LOADING_MODEL: Final = "LoadingModel"
 ENGINE_UNHEALTHY: Final = "EngineUnhealthy"
 UPDATING: Final = "Updating"
+CANARY_PROGRESSING: Final = "CanaryProgressing"
+CANARY_ROLLED_BACK: Final = "CanaryRolledBack"
 CREATING: Final = "Creating"
 
 # --- RouterReady ----------------------------------------------------------------------------------------------------
 ROUTER_NOT_FOUND: Final = "RouterNotFound"
 ROUTER_STARTING: Final = "RouterStarting"
 ROUTER_CRASH_LOOPING: Final = "RouterCrashLooping"
+
+# --- ScalingReady ---------------------------------------------------------------------------------------------------
+SIGNAL_MISSING: Final = "SignalMissing"
+SIGNAL_STALE: Final = "SignalStale"
+BUDGET_EXHAUSTED: Final = "BudgetExhausted"
+BUDGET_UNKNOWN: Final = "BudgetUnknown"
+
+# --- ScalingReady, where another than the controller decides ----------------------------------------------------------
+AUTOSCALER_INACTIVE: Final = "AutoscalerInactive"
+KEDA_NOT_INSTALLED: Final = "KEDANotInstalled"
+KEDA_NOT_ENABLED: Final = "KEDANotEnabled"
 
 REASONS: Final[dict[str, str]] = {
     AS_EXPECTED: "All is as the spec says.",
@@ -81,7 +97,9 @@ REASONS: Final[dict[str, str]] = {
     ROUTES_UNRESOLVED: "An LLMRouter's route names an LLMDeployment or a model that is not there, or leaves an LLMDeployment "
     "without requests. The message names them. All else is served.",
     NO_MODELS: "No LLMDeployment names this LLMRouter by `spec.routerRef`, so it has nothing to serve yet.",
-    SCALED_TO_ZERO: "`spec.replicas` is 0: no engine runs, on purpose.",
+    SUSPENDED: "`spec.suspend` is true: no engine runs, on purpose, and all else is kept. Requests get 503.",
+    SCALED_TO_ZERO: "`spec.replicas` is 0, or autoscaling wants no engine right now: none runs, on purpose. Where autoscaled, "
+    "the next request wakes the model.",
     INSUFFICIENT_GPU: "No node has enough free GPUs of this class.",
     UNSCHEDULABLE: "No node fits for another cause than GPUs (memory, CPU, taints). The message quotes the scheduler.",
     QUOTA_EXCEEDED: "A ResourceQuota of the namespace forbids the pods.",
@@ -109,8 +127,22 @@ REASONS: Final[dict[str, str]] = {
     LOADING_MODEL: "The engine reads the model and warms up.",
     ENGINE_UNHEALTHY: "The engine served before, and now fails its probe, or its node is away.",
     UPDATING: "A rollout runs: replicas serve, but not all are of the newest spec.",
+    CANARY_PROGRESSING: "A changed spec is tried by one pod on a share of the requests. `status.rollout` says how far it is; "
+    "see [rollouts](rollouts.md).",
+    CANARY_ROLLED_BACK: "The changed spec did not do well, or was aborted by hand. The engines run on as they were. The "
+    "message has the figures.",
     CREATING: "The pods are about to be made, or their nodes prepare volumes and images.",
     ROUTER_NOT_FOUND: "There is no LLMRouter of the name that `spec.routerRef` has. A router that it had before serves on.",
     ROUTER_STARTING: "No router pod is ready yet. The message names the Secrets that it waits for, where the spec names any.",
     ROUTER_CRASH_LOOPING: "The router's pods end again and again.",
+    SIGNAL_MISSING: "No router is ready, so no load is known. No replica is taken away meanwhile; a model that sleeps is woken "
+    "after two minutes.",
+    SIGNAL_STALE: "A router is ready, and the controller does not get its reports. Likewise.",
+    BUDGET_EXHAUSTED: "More replicas are wanted than the namespace's ResourceQuotas have GPUs for. As many run as fit.",
+    BUDGET_UNKNOWN: "More replicas are wanted, and the namespace's ResourceQuotas cannot be read: none is added until then.",
+    AUTOSCALER_INACTIVE: "The HorizontalPodAutoscaler, or KEDA, does not scale. The message quotes it. The count stays as it "
+    "is.",
+    KEDA_NOT_INSTALLED: "`autoscaling.actuator` is KEDA, and the cluster has no ScaledObjects. The count stays as it is.",
+    KEDA_NOT_ENABLED: "`autoscaling.actuator` is KEDA, and the chart's `autoscaling.keda.enabled` is false: nobody tells KEDA "
+    "of any load. The count stays as it is.",
 }

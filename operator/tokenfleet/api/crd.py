@@ -108,8 +108,10 @@ LLM_DEPLOYMENT = Kind(
     columns=(
         ("Model", "string", ".spec.model.source", 0, "Where the model's files are."),
         _READY,
+        ("Queue", "integer", ".status.queueDepth", 0, "Requests that wait."),
         _REASON,
         _AGE,
+        ("In flight", "integer", ".status.inFlight", 1, "Requests that are being answered."),
         ("Accelerator", "string", ".spec.accelerator", 1, "What a replica runs on."),
         _URL,
     ),

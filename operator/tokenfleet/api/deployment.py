@@ -11,6 +11,7 @@ from tokenfleet.api.pods import Disaggregation, Drain, PodTemplate, Rollout
 from tokenfleet.api.router import Router, only_defaults
 from tokenfleet.api.rules import Rule, Ruled
 from tokenfleet.api.scalars import ObjectName
+from tokenfleet.api.scaling import Autoscaling, Slo
 
 
 class RouterRef(Ruled):
@@ -40,6 +41,16 @@ class LLMDeploymentSpec(Ruled):
             message="router and routerRef exclude each other: put router's settings into the LLMRouter, or remove routerRef",
             holds=lambda spec: spec.router_ref is None or spec.router == Router(),
         ),
+        Rule(
+            cel="!has(self.slo) || !has(self.autoscaling) || self.autoscaling.actuator == 'Builtin'",
+            message="slo needs autoscaling.actuator Builtin: the others scale by queue and in-flight alone",
+            holds=lambda spec: spec.slo is None or spec.autoscaling is None or spec.autoscaling.actuator == "Builtin",
+        ),
+        Rule(
+            cel="!has(self.slo) || has(self.autoscaling)",
+            message="slo needs autoscaling, which keeps it: add autoscaling, or remove slo",
+            holds=lambda spec: spec.slo is None or spec.autoscaling is not None,
+        ),
     )
 
     model: Model = Field(description="Which model, and where its files are.")
@@ -54,13 +65,25 @@ class LLMDeploymentSpec(Ruled):
         default=None,
         description="Read prompts on pods of their own, so that long ones hold up no answers. Absent: each replica does both.",
     )
-    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(default=1, description="Engine pods. `kubectl scale` sets it.")
+    replicas: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=1,
+        description="Engine pods. `kubectl scale` sets it. With autoscaling: how many there are at first, and anew "
+        "whenever it changes.",
+    )
+    autoscaling: Autoscaling | None = Field(default=None, description="Replicas by demand. Absent: `replicas`.")
+    slo: Slo | None = Field(default=None, description="What users are promised: autoscaling adds replicas to keep it.")
+    suspend: bool = Field(default=False, description="Run no pod of it, and keep all else. What runs is drained first.")
     router: Router = Field(default=Router(), description="The router in front of the engines.")
     router_ref: RouterRef | None = Field(
         default=None,
         description="An LLMRouter that serves this model instead of a router of its own. Absent: a router of its own.",
     )
     drain: Drain = Field(default=Drain(), description="How replicas say goodbye.")
+    continue_streams: bool = Field(
+        default=True,
+        description="Let a stream whose engine is lost go on with another replica, where that can give the same answer. "
+        "A request's header x-tokenfleet-continue: off forbids it.",
+    )
     rollout: Rollout = Field(default=Rollout(), description="How a changed engine replaces the old one.")
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Merged last into the engine pods.")
 

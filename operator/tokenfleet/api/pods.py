@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from tokenfleet.api.rules import Rule, Ruled
+from tokenfleet.api.scalars import FRACTION
 
 
 class Prefill(Ruled):
@@ -31,6 +32,35 @@ class Drain(Ruled):
     )
 
 
+class Canary(Ruled):
+    """A changed engine is tried by one pod first."""
+
+    rules: ClassVar = (
+        Rule(
+            cel="self.weights.isSorted() && self.weights.all(one, self.weights.exists_one(other, other == one))",
+            message="weights must rise: name each share once, the smallest first",
+            holds=lambda canary: list(canary.weights) == sorted(set(canary.weights)),
+        ),
+    )
+
+    weights: Annotated[list[Annotated[int, Field(ge=1, le=100)]], Field(min_length=1, max_length=10)] = Field(
+        default=[10, 50], description="Shares of the requests that it gets, step by step, in percent."
+    )
+    pause_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        default=60, description="How long each step is watched, in seconds."
+    )
+    max_error_rate: Annotated[str, Field(pattern=FRACTION)] = Field(
+        default="0.02",
+        description="The part of its requests that may fail by its fault, as a decimal in quotes. "
+        "More, and the change is rolled back.",
+    )
+    max_ttft_milliseconds: Annotated[int, Field(ge=1, le=3_600_000)] | None = Field(
+        default=None,
+        description="Time to the first token at the 95th percentile, in milliseconds, above which the change is rolled back. "
+        "Default: not looked at.",
+    )
+
+
 class Rollout(Ruled):
     """How a changed engine replaces the old one."""
 
@@ -48,6 +78,9 @@ class Rollout(Ruled):
     )
     max_unavailable: Annotated[int, Field(ge=0, le=1000)] = Field(
         default=0, description="Replicas below `replicas` while a rollout runs."
+    )
+    canary: Canary | None = Field(
+        default=None, description="Try a change on a share of the requests first. Absent: it rolls out at once."
     )
 
 

@@ -10,9 +10,10 @@ from tokenfleet.api.engine import Admission, Batching, Engine, EngineResources, 
 from tokenfleet.api.kv_cache import KvCache
 from tokenfleet.api.model import Adapter, Cache, Credentials, Model
 from tokenfleet.api.parsing import NAME_RULE, PARSERS, Spec, parse_router_spec, parse_spec
-from tokenfleet.api.pods import Disaggregation, Drain, PodTemplate, Prefill, Rollout, TemplateMetadata
+from tokenfleet.api.pods import Canary, Disaggregation, Drain, PodTemplate, Prefill, Rollout, TemplateMetadata
 from tokenfleet.api.router import Router
 from tokenfleet.api.routes import LLMRouterSpec, Route, Target
+from tokenfleet.api.scaling import Autoscaling, ScaleDown, Schedule, Slo
 from tokenfleet.api.speculative import PromptLookup, Speculative
 from tokenfleet.api.status import Condition, Download, Failure, LLMDeploymentStatus, LLMRouterStatus
 
@@ -21,8 +22,10 @@ __all__ = [
     "PARSERS",
     "Adapter",
     "Admission",
+    "Autoscaling",
     "Batching",
     "Cache",
+    "Canary",
     "Condition",
     "Credentials",
     "Disaggregation",
@@ -45,6 +48,9 @@ __all__ = [
     "Route",
     "Router",
     "RouterRef",
+    "ScaleDown",
+    "Schedule",
+    "Slo",
     "Spec",
     "Speculative",
     "Target",
