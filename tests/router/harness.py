@@ -14,6 +14,7 @@ import msgspec
 from tokenfleet.router.balancing.replicas import Replicas, Sighting, State
 from tokenfleet.router.models import Pool
 from tokenfleet.router.reporting.admin import Admin
+from tokenfleet.router.reporting.reports import Reports
 from tokenfleet.router.shared import Shared
 from tokenfleet.router.terms import QueueTerms, Terms
 from tokenfleet.router.wire.limits import Limits
@@ -156,9 +157,10 @@ async def engines(*scripts: Script) -> AsyncIterator[list[Engine]]:
 class Router:
     """A router under test."""
 
-    def __init__(self, shared: Shared, server: Server, replicas: Replicas) -> None:
+    def __init__(self, shared: Shared, server: Server, replicas: Replicas, reports: Reports) -> None:
         self.shared = shared
         self.server = server
+        self.reports = reports
         self.replicas = replicas
         self.port = 0
         self.admin = 0
@@ -172,6 +174,11 @@ class Router:
     @property
     def in_flight(self) -> int:
         return sum(replica.in_flight for replica in self.replicas.all())
+
+    @property
+    def followed(self) -> bool:
+        """Somebody follows its reports."""
+        return self.reports.followed
 
     def counted(self, code: int, reason: str) -> int:
         return self.shared.metrics.requests[code, reason]
@@ -199,7 +206,7 @@ async def router(
     shared.catalog.replace([model])
     shared.catalog.synced = True
     server, admin = Server(shared), Admin(shared)
-    one = Router(shared, server, replicas)
+    one = Router(shared, server, replicas, admin.reports)
     made.append(one)
     one.port = await server.start("127.0.0.1", 0, certificates)
     one.admin = await admin.start("127.0.0.1", 0)
@@ -266,6 +273,10 @@ class Client:
     async def reply(self) -> Reply:
         """Read an answer, whole or not."""
         status, headers = await self.head()
+        return await self.rest(headers, status=status)
+
+    async def rest(self, headers: dict[str, str], *, status: int = 200) -> Reply:
+        """Read what comes behind its head."""
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(_PATIENCE_SECONDS):

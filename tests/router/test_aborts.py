@@ -144,8 +144,17 @@ async def test_a_body_that_is_only_promised_takes_no_memory_from_others() -> Non
         await until(lambda: front.shared.held_bytes == 0)
 
 
-async def test_a_body_is_let_go_of_once_its_answer_has_begun() -> None:
+@pytest.mark.parametrize(
+    ("headers", "held"),
+    [
+        pytest.param("x-tokenfleet-continue: off\r\n", False, id="nobody is to go on with it: let go of once it has begun"),
+        pytest.param("", True, id="another replica may have to go on with it: held to its end"),
+    ],
+)
+async def test_how_long_the_body_of_a_stream_is_held(headers: str, held: bool) -> None:
     go = asyncio.Event()
+    request = post(stream=True, headers=headers)
+    body = request.partition(b"\r\n\r\n")[2]
 
     async def slowly(call: Call) -> None:
         call.begin_stream()
@@ -154,12 +163,13 @@ async def test_a_body_is_let_go_of_once_its_answer_has_begun() -> None:
         call.end_stream()
 
     async with fleet(slowly) as (front, (engine,)), await front.connect() as client:
-        client.write(post(stream=True))
+        client.write(request)
         await until(lambda: engine.calls)
         await client.head()
-        assert (front.in_flight, front.shared.held_bytes) == (1, 0)
+        assert (front.in_flight, front.shared.held_bytes) == (1, len(body) if held else 0)
         go.set()
         await client.reader.readuntil(b"\r\n0\r\n\r\n")
+        await until(lambda: front.shared.held_bytes == 0)
 
 
 async def test_bodies_beyond_the_routers_memory_are_refused_until_there_is_room() -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.router.harness import MODEL, Call, Engine, Router, answer, engines, fleet, post, router
 from tokenfleet import contract
 from tokenfleet.router.balancing.outliers import BASE_SECONDS, CONSECUTIVE
+from tokenfleet.router.balancing.pauses import CAP_SECONDS
 from tokenfleet.router.terms import QueueTerms, Terms
 
 HELLO = {"role": "user", "content": "Hello!"}
@@ -95,10 +96,12 @@ async def test_which_answers_eject(status: int, headers: str, ejected: bool) -> 
     async with fleet(failing, answer) as (front, made):
         for _ in range(2 * CONSECUTIVE):
             await front.ask(post())
+            front.advance(CAP_SECONDS / 10)  # of a pause, not of an ejection
         assert [replica.ejected for replica in front.replicas.all()] == [ejected, False]
         got = len(made[0].calls)
         for _ in range(4):
             await front.ask(post())
+            front.advance(CAP_SECONDS / 10)
         assert (len(made[0].calls) == got) is ejected
 
 
@@ -108,6 +111,7 @@ async def test_an_engine_that_cannot_be_reached_is_ejected_and_asked_again_later
         async with router(*(engine.sighting() for engine in made)) as front:
             for _ in range(2 * CONSECUTIVE):
                 assert (await front.ask(post())).status == 200
+                front.advance(CAP_SECONDS / 5)
             assert front.shared.metrics.retries == Counter(connect=CONSECUTIVE)
             assert front.replicas.all()[0].ejected
             made[0].port = port
@@ -129,6 +133,7 @@ async def test_streams_that_break_off_eject() -> None:
         for _ in range(2 * CONSECUTIVE):
             with contextlib.suppress(ConnectionError):
                 await front.ask(post(stream=True))
+            front.advance(CAP_SECONDS / 5)
         assert [replica.ejected for replica in front.replicas.all()] == [True, False]
 
 

@@ -9,6 +9,7 @@ from tokenfleet.router.balancing.replicas import State
 from tokenfleet.router.source.cluster_objects import Deployment, Pod, created, served_name, sighting
 
 READY = {"type": "Ready", "status": "True"}
+CONTAINERS = {"type": "ContainersReady", "status": "True"}
 
 
 def pod(*, metadata: dict[str, Any] | None = None, **status: Any) -> Pod:
@@ -42,6 +43,29 @@ def pod(*, metadata: dict[str, Any] | None = None, **status: Any) -> Pod:
             State.UNREADY,
             "its condition Ready is not True",
             id="its node is lost",
+        ),
+        pytest.param(
+            pod(conditions=[{"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"}, CONTAINERS]),
+            State.ROUTABLE,
+            "",
+            id="ready but for its gate, which opens once it is used",
+        ),
+        pytest.param(
+            pod(conditions=[{"type": "Ready", "status": "False"}, CONTAINERS]),
+            State.UNREADY,
+            "its condition Ready is not True",
+            id="its node is lost, which its containers do not know",
+        ),
+        pytest.param(
+            pod(
+                conditions=[
+                    {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady"},
+                    {"type": "ContainersReady", "status": "False"},
+                ]
+            ),
+            State.UNREADY,
+            "its condition Ready is not True",
+            id="neither its containers nor its gate are ready",
         ),
         pytest.param(pod(conditions=None), State.UNREADY, "its condition Ready is not True", id="no conditions"),
         pytest.param(

@@ -7,7 +7,6 @@ import msgspec
 import pytest
 
 from tokenfleet import contract
-from tokenfleet.router.balancing.replicas import Replica
 from tokenfleet.router.callers.keys import Priority
 from tokenfleet.router.models import Model, Place
 from tokenfleet.router.rejections import MODEL_NOT_FOUND, Rejected
@@ -25,8 +24,9 @@ def deployment(name: str = "a", *, served: str | None = None, ref: str | None = 
     spec: Json = {"model": {"source": "pvc://x", **({"servedName": served} if served else {})}, **more.pop("spec", {})}
     if ref is not None:
         spec["routerRef"] = {"name": ref}
+    status = more.pop("status", None)
     metadata = {"name": name, "uid": f"uid-{name}", "creationTimestamp": "2026-01-02T03:04:05Z", **more}
-    return msgspec.json.decode(msgspec.json.encode({"metadata": metadata, "spec": spec}), type=Deployment)
+    return msgspec.json.decode(msgspec.json.encode({"metadata": metadata, "spec": spec, "status": status}), type=Deployment)
 
 
 def router(**spec: Any) -> SharedRouter:
@@ -69,7 +69,6 @@ class Caller:
 
     def __init__(self) -> None:
         self.affinity: int | None = None
-        self.tried: tuple[Replica, ...] = ()
         self.places: list[Place] = []
         self.refusals: list[Rejected] = []
 
@@ -94,6 +93,13 @@ async def test_a_router_of_its_own_serves_its_llmdeployment_by_its_terms() -> No
     (pool,) = model.pools
     assert (pool.name, pool.served_name, pool.prefill) == ("a", "chat", None)
     assert {one.name: one.seen.state.value for one in pool.replicas.all()} == {"a-0": "routable", "a-1": "unready"}
+
+
+async def test_a_spec_says_whether_streams_outlive_their_replicas_and_may_change_its_mind() -> None:
+    parts = Parts("a", is_shared=False)
+    for spec, continues in (({}, True), ({"continueStreams": False}, False), ({"continueStreams": True}, True)):
+        parts.told.deployments([deployment(ref=None, spec=spec)])
+        assert [pool.continues for pool in parts.model("a").pools] == [continues]
 
 
 async def test_it_serves_on_while_its_llmdeployment_moves_to_a_shared_router() -> None:

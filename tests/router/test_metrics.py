@@ -27,7 +27,8 @@ def test_a_request_is_counted_for_all_and_for_its_model() -> None:
     assert metrics.requests == {(200, "relayed"): 1, (503, "queue_timeout"): 1, (404, "model_not_found"): 1}
     assert llama.requests == {(200, "relayed"): 1, (503, "queue_timeout"): 1}
     assert (sum(llama.seconds.counts), llama.seconds.sum) == (2, 3.0)
-    assert (sum(llama.first_byte.counts), llama.first_byte.sum) == (1, 0.25)
+    track = llama.tracks["llama", "stable"]
+    assert (sum(track.first_token.counts), track.first_token.sum) == (1, 0.25)
     assert (sum(llama.queued.counts), llama.queued.sum) == (1, 60.0)
     tokens = metrics.tokens["llama", "ann"]
     assert (tokens.prompt, tokens.completion) == (12, 34)

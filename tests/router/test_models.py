@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec import structs
 
-from tokenfleet.router.balancing.replicas import Replica, Replicas, Sighting, State
+from tokenfleet.router.balancing.replicas import Replicas, Sighting, State
 from tokenfleet.router.callers.keys import Priority
 from tokenfleet.router.models import Model, Place, Pool
 from tokenfleet.router.rejections import NO_REPLICAS, NONE_READY, QUEUE_FULL, Rejected
@@ -36,7 +36,6 @@ class Caller:
     """Waits for a place."""
 
     affinity: int | None = None
-    tried: tuple[Replica, ...] = ()
     places: list[Place] = field(default_factory=list)
     refused: list[Rejected] = field(default_factory=list)
 

@@ -233,3 +233,19 @@ def test_whatever_fails_half_of_them_stay_and_the_time_that_is_over_counts(event
     clock.now = replicas.deadline if replicas.deadline < float("inf") else clock.now
     replicas.expire()
     assert replicas.deadline == float("inf")
+
+
+def test_one_that_was_not_ready_and_is_again_is_as_good_as_new() -> None:
+    """Whatever was wrong with it: its container was restarted in place, or it would not be ready again."""
+    clock = Clock()
+    replicas = Replicas(clock=clock)
+    replicas.observe([seen("a"), seen("b")])
+    first = replicas.all()[0]
+    for _ in range(CONSECUTIVE):
+        first.failed("lost")
+    first.pause()
+    assert (first.ejected, first.paused) == (True, True)
+    replicas.observe([seen("a", State.UNREADY), seen("b")])
+    replicas.observe([seen("a"), seen("b")])
+    assert (first.ejected, first.paused, replicas.all()[0] is first) == (False, False, True)
+    assert first.conduct.eject(0.0) == BASE_SECONDS, "nor is it remembered that it was ejected before"

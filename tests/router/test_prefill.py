@@ -241,7 +241,10 @@ async def test_a_prefill_replica_out_of_reach_is_passed_over() -> None:
         assert results(front) == {prefill.TRANSFERRED: 4}
         observe(front, nobody)
         assert (await front.ask(post(completion(), path=COMPLETIONS))).status == 200
-        assert results(front) == {prefill.TRANSFERRED: 4, prefill.UNREACHABLE: 1}
+        assert results(front) == {prefill.TRANSFERRED: 4, prefill.NO_REPLICA: 1}, "it is still left alone"
+        front.advance(CAP_SECONDS)
+        assert (await front.ask(post(completion(), path=COMPLETIONS))).status == 200
+        assert results(front) == {prefill.TRANSFERRED: 4, prefill.NO_REPLICA: 1, prefill.UNREACHABLE: 1}
         assert read(writer.calls[-1]) == completion()
         assert idle(front)
 
@@ -285,6 +288,7 @@ async def test_a_prefill_replica_that_fails_again_and_again_is_left_alone_for_a_
             if kind == "stall":
                 front.advance(21)
             assert (await asked).status == 200
+            front.advance(0.5)  # The pause after each, however short, is over.
         replicas = pool(front).prefill
         assert replicas is not None
         assert replicas.ejections == {kind: 1}
@@ -305,6 +309,7 @@ async def test_a_full_prefill_replica_is_passed_over_and_no_failure() -> None:
     async with disaggregated(full, read_prompt) as (front, readers, _):
         for _ in range(2 * CONSECUTIVE + 2):
             assert (await front.ask(post(completion(), path=COMPLETIONS))).status == 200
+            front.advance(0.5)
         assert results(front) == {prefill.TRANSFERRED: 2 * CONSECUTIVE + 2}
         replicas = pool(front).prefill
         assert replicas is not None and not replicas.ejections

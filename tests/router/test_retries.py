@@ -5,7 +5,8 @@ import asyncio
 import msgspec
 import pytest
 
-from tests.router.harness import DONE, EVENT, Call, answer, chunk, engines, fleet, post, router, until
+from tests.router.harness import DONE, EVENT, Call, Script, answer, chunk, engines, fleet, post, router, until
+from tokenfleet.router.balancing.pauses import CAP_SECONDS
 from tokenfleet.router.balancing.replicas import Sighting, State
 from tokenfleet.router.terms import QueueTerms, Terms
 from tokenfleet.router.wire.limits import Limits
@@ -38,6 +39,7 @@ async def test_another_replica_answers_while_the_client_has_seen_nothing(script:
         for _ in range(4):
             reply = await front.ask(post(stream=True))
             assert (reply.status, reply.body, reply.whole) == (200, EVENT * 3 + DONE, True)
+            front.advance(CAP_SECONDS)
         assert [len(engine.calls) for engine in made] == [2, 4]
         assert front.in_flight == 0
         assert front.counted(200, "relayed") == 4
@@ -69,6 +71,14 @@ async def test_with_every_replica_draining_the_client_gets_503_and_retry_after()
         assert "X-Tokenfleet-Draining" not in reply.headers
 
 
+@pytest.mark.parametrize("script", [die, die_after_the_head, drain])
+async def test_what_one_request_has_found_out_the_next_ones_need_not(script: Script) -> None:
+    async with fleet(script, answer) as (front, made):
+        for _ in range(20):
+            assert (await front.ask(post(stream=True))).status == 200
+        assert [len(engine.calls) for engine in made] == [1, 20]
+
+
 async def full(call: Call) -> None:
     """As our own engine's admission says that it takes no more."""
     call.json({"error": {"message": "full"}}, status=503, headers="retry-after: 7\r\n")
@@ -78,6 +88,7 @@ async def test_a_full_engine_is_passed_over_and_counts_as_load_and_not_as_a_fail
     async with fleet(full, answer) as (front, made):
         for _ in range(12):
             assert (await front.ask(post())).status == 200
+            front.advance(CAP_SECONDS)
         assert [len(engine.calls) for engine in made] == [6, 12]
         assert front.shared.metrics.retries == {"full": 6}
         assert not front.replicas.ejections and not any(replica.ejected for replica in front.replicas.all())
@@ -115,6 +126,29 @@ async def test_a_request_that_kills_replicas_is_not_given_to_all_of_them() -> No
         assert (reply.status, reply.error["code"]) == (502, "upstream_lost")
         assert sum(len(engine.calls) for engine in made) == 3
         assert front.in_flight == 0
+
+
+async def engine_dead(call: Call) -> None:
+    """As vLLM's server answers once the process that computes is gone, and before it ends itself."""
+    message = "EngineCore encountered an issue. See stack trace (above) for the root cause."
+    call.json({"error": {"message": message, "type": "InternalServerError", "param": None, "code": 500}}, status=500)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_a_server_without_its_engine_cannot_answer_another_replica_does(stream: bool) -> None:
+    async with fleet(engine_dead, answer) as (front, made):
+        for _ in range(4):
+            assert (await front.ask(post(stream=stream))).status == 200
+        assert [len(engine.calls) for engine in made] == [1, 4]
+        assert front.shared.metrics.retries == {"lost": 1}
+        assert front.in_flight == 0
+
+
+async def test_a_request_that_ends_all_engines_gets_the_last_ones_answer() -> None:
+    async with fleet(*[engine_dead] * 6) as (front, made):
+        reply = await front.ask(post())
+        assert (reply.status, str(reply.error["message"])[:10]) == (500, "EngineCore")
+        assert sum(len(engine.calls) for engine in made) == 3
 
 
 async def test_a_stale_connection_is_replaced_by_a_fresh_one_to_the_same_replica() -> None:

@@ -5,27 +5,29 @@ queue, the lease, the connection upstream and the reservation are given back in 
 told in `_end` alone.
 """
 
+from tokenfleet.router.callers.keys import Priority
 from tokenfleet.router.callers.rates import Reservation, applied
 from tokenfleet.router.client import Client
-from tokenfleet.router.delivery import DRAINING, Delivery
+from tokenfleet.router.continuing.continuing import NO_REPLICA, Continuing
+from tokenfleet.router.delivery import DRAINING
 from tokenfleet.router.jobs import Job
 from tokenfleet.router.models import Model, Place, Waiter
 from tokenfleet.router.queue.waiting import Ticket
-from tokenfleet.router.rejections import ALL_DRAINING, UNREACHABLE, Rejected
+from tokenfleet.router.rejections import ALL_DRAINING, LEAVING, UNREACHABLE, Rejected
 from tokenfleet.router.reporting import metrics
 from tokenfleet.router.reporting.record import Record
 from tokenfleet.router.shared import Shared
 
 
-class Exchange(Delivery):
+class Exchange(Continuing):
     """A request and its answer."""
 
-    __slots__ = ("_queued", "_ticket")
+    __slots__ = ("_joined", "_queued", "_ticket")
 
     def __init__(self, client: Client, shared: Shared, job: Job) -> None:
         super().__init__(client, shared, job)
         self._ticket: Ticket[Waiter] | None = None
-        self._queued = 0.0
+        self._joined = self._queued = 0.0
 
     # --- Verbs of the client
 
@@ -67,9 +69,10 @@ class Exchange(Delivery):
         queue = model.queue
         try:
             self._shared.shedder.check(queue, model.load, model.terms.shedding, job.key.priority, job.flow)
-            place = model.place(job.affinity, ()) if not queue.depth else None
+            place = model.place(job.affinity) if not queue.depth else None
             if place is None:
-                place = self._fall_back()
+                self._shared.news.unplaced(model)
+                place = self._fall_back() or (None if self._waits else model.last_resort(()))
             if place is not None:
                 self._take(place)
             else:
@@ -87,24 +90,45 @@ class Exchange(Delivery):
         job = self._job
         for name in self._asked.fallbacks:
             model = self._shared.catalog.get(name)
-            if model is not None and not model.queue.depth and (place := model.place(job.affinity, self.tried)) is not None:
+            if model is not None and not model.queue.depth and (place := model.place(job.affinity)) is not None:
                 job.model = model
                 return place
         return None
 
     # --- The queue
 
+    @property
+    def _waits(self) -> bool:
+        return self._asked.terms.queue.max_depth > 0
+
     def _wait(self) -> None:
         if self._shared.leaving:
             raise self._shared.goodbye()
-        job = self._job
-        self._ticket = job.model.join(self, priority=job.key.priority, flow=job.flow)
+        self._join(self._job.key.priority)
 
     def _wait_for_others(self) -> None:
-        model = self._job.model = self._asked
-        if not model.has_other(self.tried):
+        self._shared.news.unplaced(self._job.model)
+        if self._sequel is not None:
+            self._wait_to_go_on()
+            return
+        self._job.model = self._asked
+        if not self._waits:
             raise self._why_none()
         self._wait()
+
+    def _wait_to_go_on(self) -> None:
+        """Before all that have not begun, and also while this router leaves: no other one could go on."""
+        if not self._job.model.terms.queue.max_depth:
+            raise self._why_none()
+        self._join(Priority.HIGH)
+
+    def _join(self, priority: Priority) -> None:
+        """At the end of the queue at first, and before the others where its place came to nothing."""
+        job = self._job
+        self._ticket = job.model.join(self, priority=priority, flow=job.flow, since=self._since)
+        self._joined = self._shared.loop.time()
+        if self._since is None:
+            self._since = self._shared.deadlines.now()
 
     def _why_none(self) -> Rejected:
         if self._failures.keys() == {DRAINING}:
@@ -118,19 +142,27 @@ class Exchange(Delivery):
 
     def granted(self, place: Place) -> None:
         """A place, after a while in the queue."""
-        self._ticket = None
-        self._queued = self._shared.loop.time() - self._job.received
+        self._leave()
         self._take(place)
 
     def evicted(self, rejected: Rejected) -> None:
         """No place in time."""
+        self._leave()
+        if rejected.kind is LEAVING and self._sequel is not None:
+            self._join(Priority.HIGH)
+        else:
+            self._refuse(rejected)
+
+    def _leave(self) -> None:
         self._ticket = None
-        self._queued = self._shared.loop.time() - self._job.received
-        self._refuse(rejected)
+        self._queued += self._shared.loop.time() - self._joined
 
     # --- Ends
 
     def _refuse(self, rejected: Rejected) -> None:
+        if self._relay is not None:
+            self._give_up(rejected.message, NO_REPLICA)
+            return
         rejected = rejected.carrying(self._reservation.lines)
         self._end(rejected.kind.status, rejected.kind.reason)
         self._client.refuse(rejected, request_id=self._job.request_id)
@@ -142,6 +174,8 @@ class Exchange(Delivery):
             self._job.model.queue.leave(ticket)
         if self._prefill is not None:
             self._prefill.cancel()
+        if self._count is not None:
+            self._count.cancel()
         self._let_go()
         relay = self._relay
         usage = relay.usage if relay is not None else None
@@ -151,7 +185,7 @@ class Exchange(Delivery):
         elif relay is None or relay.answer.status >= 400:
             self._reservation.cancel()
         shared, job, tried = self._shared, self._job, self.tried
-        request = job.request
+        request, pool = job.request, self._place.pool if self._place is not None else None
         shared.journal.ended(
             Record(  # In the order of its fields: names would cost half as much again.
                 job.request_id,
@@ -162,6 +196,8 @@ class Exchange(Delivery):
                 reason,
                 job.fields.stream is True,
                 tried[-1].seen.name if tried else "",
+                pool.name if pool is not None else "",
+                pool.track if pool is not None else "",
                 len(tried),
                 self._queued,
                 self._prefill.seconds if self._prefill is not None else 0.0,

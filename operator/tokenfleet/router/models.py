@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from tokenfleet import contract
 from tokenfleet.router.balancing.policies import FULL
 from tokenfleet.router.balancing.replicas import Lease, Replica, Replicas
 from tokenfleet.router.callers.keys import Priority
@@ -28,7 +29,7 @@ class Pool:
 
     __slots__ = (
         *("adapter", "credit", "max_in_flight", "max_model_len", "max_tokens", "name", "prefill", "replicas", "served_name"),
-        "weight",
+        *("continues", "track", "weight"),
     )
 
     def __init__(
@@ -42,6 +43,8 @@ class Pool:
         max_in_flight: int | None = None,
         max_model_len: int | None = None,
         adapter: str | None = None,
+        track: str = contract.TRACK_STABLE,
+        continues: bool = True,
     ) -> None:
         self.name = name
         self.served_name = served_name
@@ -58,6 +61,10 @@ class Pool:
         """In tokens, prompt and answer; None: its spec does not say."""
         self.max_tokens: int | None = None
         """For a request that names none; None: its engines' own context is bound enough."""
+        self.track = track
+        """Of its pods: the stable ones, or the canary's."""
+        self.continues = continues
+        """A stream whose replica is lost goes on with another one."""
         self.credit = 0
 
     def has(self, replica: Replica) -> bool:
@@ -93,9 +100,6 @@ class Place(msgspec.Struct, frozen=True, eq=False):
 
 class Waiter(Protocol):
     """A request that waits for a place."""
-
-    tried: tuple[Replica, ...]
-    """Replicas that it must not get."""
 
     @property
     def affinity(self) -> int | None: ...
@@ -147,7 +151,7 @@ class Model:
                 pool.prefill.configure(policy=terms.policy, max_in_flight=limit)
         self.pump()
 
-    def place(self, affinity: int | None, exclude: Collection[Replica]) -> Place | None:
+    def place(self, affinity: int | None, exclude: Collection[Replica] = ()) -> Place | None:
         """A place on a replica outside of `exclude`, or None where there is none."""
         pools = self.pools
         if len(pools) == 1:
@@ -159,29 +163,31 @@ class Model:
                 return Place(pool, lease)
         return None
 
+    def last_resort(self, exclude: Collection[Replica]) -> Place | None:
+        """Where there is no queue to wait in: a place on a replica that is left alone for a moment."""
+        for pool in self.pools:
+            if (lease := pool.replicas.last_resort(exclude, pool.adapter)) is not None:
+                return Place(pool, lease)
+        return None
+
     def pump(self) -> None:
         """Give what room there is to those that wait."""
         while self.queue.depth and self.advance():
             pass
 
     def advance(self) -> bool:
-        """Give a place to the first of those that wait. Whether the queue went on: it may, too, be that there is none for that
-        one any more."""
+        """Give a place to the first of those that wait. Whether there was one."""
         ticket = self.queue.first()
         if self._pumping or ticket is None:
             return False
         self._pumping = True
         try:
             waiter = ticket.waiter
-            place = self.place(waiter.affinity, waiter.tried)
-            if place is not None:
-                self.queue.take()
-                waiter.granted(place)
-            elif waiter.tried and not self.has_other(waiter.tried):
-                self.queue.leave(ticket)
-                waiter.evicted(self.refusal())
-            else:
+            place = self.place(waiter.affinity)
+            if place is None:
                 return False
+            self.queue.take()
+            waiter.granted(place)
         finally:
             self._pumping = False
         return True
@@ -190,11 +196,12 @@ class Model:
         """Whether a replica that gets requests, with room or without, is not among these."""
         return any(replica not in tried for pool in self.pools for replica in pool.routable)
 
-    def join(self, waiter: Waiter, *, priority: Priority, flow: str) -> Ticket[Waiter]:
-        """Wait for a place. Rejected where there is no queue, or no room in it."""
+    def join(self, waiter: Waiter, *, priority: Priority, flow: str, since: float | None = None) -> Ticket[Waiter]:
+        """Wait for a place. since: of one that waited before, had a place and lost it. Rejected where there is no queue, or no
+        room in it."""
         if not self.terms.queue.max_depth:
             raise self.refusal()
-        return self.queue.join(waiter, priority=priority, flow=flow)
+        return self.queue.join(waiter, priority=priority, flow=flow, since=since)
 
     def refusal(self) -> Rejected:
         """Why there was no place, for the client."""

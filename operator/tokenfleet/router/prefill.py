@@ -124,11 +124,15 @@ class Prefill(Visit):
         if answer.fault:
             replica.failed("status")
         if answer.draining:
+            replica.pause(drains=True)
             self._next(NO_REPLICA)
         elif answer.status == 503:
+            replica.filled()
             self._next(REFUSED)
         elif answer.status != 200:
             self._end(REFUSED)
+        elif replica.paused:
+            replica.reached(answered=True)
 
     def received(self, payload: bytes, *, complete: bool) -> None:
         self._size += len(payload)
@@ -152,6 +156,7 @@ class Prefill(Visit):
             self._connect(connection.replica)
         else:
             connection.replica.failed("lost")
+            connection.replica.pause()
             self._end(LOST)
 
     def silent(self) -> None:

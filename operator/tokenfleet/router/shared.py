@@ -3,13 +3,15 @@
 import asyncio
 import dataclasses
 import random
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tokenfleet.router.balancing.replicas import Replicas
 from tokenfleet.router.callers.keys import Everybody, Keyring
 from tokenfleet.router.callers.rates import LocalRates, Rates
 from tokenfleet.router.catalog import Catalog
+from tokenfleet.router.news import News
 from tokenfleet.router.queue.shedding import Shedder
 from tokenfleet.router.rejections import LEAVING, Rejected
 from tokenfleet.router.reporting.journal import Journal
@@ -37,6 +39,7 @@ class Shared:
     metrics: Metrics
     journal: Journal
     shedder: Shedder
+    news: News
     keyring: Keyring | Everybody = field(default_factory=Everybody)
     async_worker: "AsyncWorker | None" = None
     """None: there is no durable queue."""
@@ -44,6 +47,8 @@ class Shared:
     """None: the traffic port speaks plain HTTP."""
     clients: set[Hashable] = field(default_factory=set)
     """Open connections, whose type the server knows, and what of the durable queue runs here: a goodbye waits for all."""
+    fleet: Mapping[str, tuple[Replicas, ...]] = field(default_factory=dict)
+    """By LLMDeployment all replicas that the source knows, those too that get no requests: of a canary, say."""
     held_bytes: int = 0
     """Of bodies that are being read or may have to be sent again."""
     access_log: str = DEFAULT.access_log
@@ -67,6 +72,7 @@ class Shared:
             upstreams=Upstreams(limits, deadlines),
             rates=LocalRates(clock),
             shedder=Shedder(random.random),
+            news=News(clock),
             metrics=metrics,
             journal=Journal(metrics.ended),
         )

@@ -14,11 +14,11 @@ from tokenfleet.router.wire.answer import Answer
 from tokenfleet.router.wire.upstream import Upstream
 
 
-def request_head(job: Job, replica: Replica, size: int) -> bytes:
-    """Of the request to a replica. size: of the body, which may be another one than the client's."""
+def request_head(job: Job, replica: Replica, size: int, *, path: bytes | None = None) -> bytes:
+    """Of the request to a replica. size: of the body, which may be another one than the client's. path: likewise."""
     request = job.request
     return b"POST %b HTTP/1.1\r\nhost: %b\r\n%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
-        request.route.path,
+        path or request.route.path,
         replica.authority,
         request.fields,
         job.request_id,
@@ -40,7 +40,7 @@ class Visit(ABC):
 
     def _reach(self, replica: Replica) -> None:
         """On a spare connection, or on a new one."""
-        connection = self._shared.upstreams.take(replica)
+        connection = None if replica.paused and replica.in_doubt else self._shared.upstreams.take(replica)
         if connection is None:
             self._connect(replica)
         else:
@@ -55,8 +55,11 @@ class Visit(ABC):
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the request must go on to its end
             if not self._ended:
                 replica.failed("connect")
+                replica.pause()
                 self._unreachable("cannot be reached: " + (str(error) or "the connection timed out"))
             return
+        if replica.paused:
+            replica.reached()
         if self._ended:
             self._shared.upstreams.keep(connection)
         else:

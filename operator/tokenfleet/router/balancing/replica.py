@@ -15,6 +15,7 @@ import msgspec
 
 from tokenfleet.router.balancing.foreign import Foreign
 from tokenfleet.router.balancing.outliers import Conduct
+from tokenfleet.router.balancing.pauses import Pause
 from tokenfleet.router.balancing.policies import FULL
 
 SLOW_START_SECONDS: Final = 5.0
@@ -66,8 +67,8 @@ class Replica:
     """One engine."""
 
     __slots__ = (
-        *("authority", "conduct", "foreign", "in_flight", "load", "owner", "salt", "seen"),
-        *("_limit", "_others", "_penalty", "_room", "_share"),
+        *("authority", "conduct", "foreign", "in_flight", "load", "owner", "paused", "salt", "seen"),
+        *("_limit", "_others", "_pause", "_penalty", "_room", "_share", "_whole_room"),
     )
 
     def __init__(self, seen: Sighting, owner: Owner, *, limit: int) -> None:
@@ -79,6 +80,9 @@ class Replica:
         self.conduct = Conduct()
         self.salt = int.from_bytes(blake2b(seen.key.encode(), digest_size=8).digest(), "little")
         self._limit = limit
+        self._pause = Pause()
+        self.paused = False
+        """It gets nothing, or less than it could have, for a moment."""
         self._share = 1.0
         self.update(seen)
         self.tune()
@@ -105,6 +109,40 @@ class Replica:
         """It did not take a request, or did not bring it to its end. kind: how, for people and metrics."""
         self.owner.failed(self, kind)
 
+    def pause(self, *, drains: bool = False) -> None:
+        """It could not be reached, was lost, or drains: leave it alone for a moment."""
+        self._pause.begin(self.owner.clock(), drains=drains)
+        self.tune()
+        self.owner.stir()
+
+    def filled(self) -> None:
+        """It has refused one of its requests, which is still counted, for want of room."""
+        self._pause.fill(self.in_flight - 1, self.owner.clock())
+        self.tune()
+        self.owner.stir()
+
+    def reached(self, *, answered: bool = False) -> None:
+        """There is a connection to it, or even an answer. To be told while it is paused."""
+        if self._pause.end(answered=answered):
+            self.tune()
+            self._tell_if_free()
+
+    def renew(self) -> None:
+        """It was not routable, and is again: whatever was wrong with it is over."""
+        self.conduct = Conduct()
+        self._pause = Pause()
+        self.tune()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it is there at all is not known: only a new connection shows it at once."""
+        return self._pause.in_doubt
+
+    @property
+    def could_take(self) -> bool:
+        """But for its pause it would have room."""
+        return self.in_flight < self._whole_room
+
     def reported(self, in_flight: int) -> None:
         """It says how many requests it has; one of ours, that it answers, among them."""
         others = in_flight - self.in_flight
@@ -112,8 +150,12 @@ class Replica:
             was = self.load
             self.tune()
             self.owner.stir()
-            if was == FULL > self.load and self.owner.freed is not None:
-                self.owner.freed()
+            if was == FULL:
+                self._tell_if_free()
+
+    def _tell_if_free(self) -> None:
+        if self.load < FULL and self.owner.freed is not None:
+            self.owner.freed()
 
     # --- How much it weighs
 
@@ -132,8 +174,16 @@ class Replica:
         self._others = self.foreign.load
         self._penalty = 1 / self._share
         room = max(self._limit - int(self._others), -(-self._limit // _OWN_PART))
-        self._room = max(1, int(room * self._share))
+        self._whole_room = max(1, int(room * self._share))
+        self._room = self._pause.room(self._whole_room)
+        self.paused = self._pause.on
         self.weigh()
+
+    def look(self, now: float) -> bool:
+        """Take notice of the time. Whether more of it will change something."""
+        self._pause.look(now, self.in_flight, self._limit)
+        self.tune()
+        return self._pause.passes
 
     def weigh(self) -> None:
         """`in_flight` has changed."""

@@ -34,7 +34,7 @@ class Replicas:
 
     __slots__ = (
         *("_fresh", "_known", "_leaving", "_limit", "_looked", "_open", "_optional", "_policy", "_routable", "_turn"),
-        *("clock", "deadline", "ejections", "freed"),
+        *("clock", "deadline", "ejections", "failures", "freed"),
     )
 
     def __init__(self, *, turn: int = 0, clock: Callable[[], float] = time.monotonic, optional: bool = False) -> None:
@@ -56,6 +56,8 @@ class Replicas:
         self.deadline = NEVER
         """When to look again."""
         self.freed: Callable[[], None] | None = None
+        self.failures = 0
+        """Of all replicas, ever."""
         self.ejections: Counter[str] = Counter()
         """By the kind of the last failure."""
 
@@ -86,7 +88,10 @@ class Replicas:
                 replica.update(sighting)
         self._leaving = {key: replica for key, replica in self._leaving.items() if replica.in_flight}
         before, self._routable = self._routable, tuple(r for r in self._known.values() if r.seen.state is State.ROUTABLE)
-        self._arrange(comers=[replica for replica in self._routable if replica not in before])
+        comers = [replica for replica in self._routable if replica not in before]
+        for replica in comers:
+            replica.renew()
+        self._arrange(comers=comers)
         self._free()
 
     def lease(self, exclude: Collection[Replica] = (), affinity: int | None = None, adapter: str | None = None) -> Lease | None:
@@ -99,6 +104,11 @@ class Replicas:
             self._turn += 1
         replica = self._policy(candidates, self._turn, affinity)
         return Lease(replica) if replica is not None else None
+
+    def last_resort(self, exclude: Collection[Replica], adapter: str | None) -> Lease | None:
+        """A place on a replica that is left alone for a moment, for a request that cannot wait."""
+        candidates = [one for one in self.candidates(exclude, adapter) if one.paused and one.could_take]
+        return Lease(min(candidates, key=lambda one: one.in_flight)) if candidates else None
 
     def candidates(self, exclude: Collection[Replica] = (), adapter: str | None = None) -> Sequence[Replica]:
         """Those that a lease is chosen from, room or not: ejected ones only where no others are left."""
@@ -147,6 +157,7 @@ class Replicas:
 
     def failed(self, replica: Replica, kind: str) -> None:
         """Count it, and eject the replica where that is due and leaves enough others."""
+        self.failures += 1
         due = replica.conduct.failed()
         if due and replica in self._open and sum(one.ejected for one in self._routable) < self._dispensable:
             seconds = replica.conduct.eject(self.clock())
@@ -183,9 +194,8 @@ class Replicas:
             if share >= 1:
                 del self._fresh[replica]
             replica.ease_in(min(1.0, max(FIRST_SHARE, share)))
-        for replica in known:
-            replica.tune()
-        unsettled = unsettled or bool(self._fresh) or any(replica.ejected for replica in known)
+        paused = [replica for replica in known if replica.look(now)]
+        unsettled = unsettled or bool(paused) or bool(self._fresh) or any(replica.ejected for replica in known)
         self.deadline = now + LOOK_SECONDS if unsettled else NEVER
 
     def _arrange(self, comers: Collection[Replica] = ()) -> None:

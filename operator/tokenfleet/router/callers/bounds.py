@@ -21,7 +21,7 @@ _EMBEDS: Final = ("image_embeds", "audio_embeds", "video_embeds", "prompt_embeds
 _URLS: Final = ("image_url", "audio_url", "video_url")
 _MOST_TOKENS: Final = 2**31 - 1
 """Where the spec sets no bound: no engine has a longer context."""
-_USUAL_COMPLETION: Final = 16
+USUAL_COMPLETION: Final = 16
 """max_tokens of a completion that does not say."""
 _MOVES: Final = "the router alone says from where and to where an engine moves a cache"
 _REFUSED: Final = {
@@ -95,7 +95,7 @@ def unsaid_tokens(fields: Fields, most: int) -> bool:
     """Whether a body has to be given max_tokens, lest an engine takes more than this."""
     if fields.max_tokens is not None or fields.max_completion_tokens is not None:
         return False
-    return bool(fields.messages) or (bool(fields.prompt) and most < _USUAL_COMPLETION)
+    return bool(fields.messages) or (bool(fields.prompt) and most < USUAL_COMPLETION)
 
 
 def _check_amounts(fields: Fields, bounds: Bounds) -> None:

@@ -64,6 +64,10 @@ class AsyncWorker:
         """Claims that this process holds."""
         return len(self._runs)
 
+    def held(self) -> Counter[str]:
+        """Of each model."""
+        return Counter(run.model.name for run in self._runs.values())
+
     def wake(self) -> None:
         """There is something new to take, or room for it."""
         self._wake.set()

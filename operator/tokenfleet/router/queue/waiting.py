@@ -1,9 +1,10 @@
 """Where the requests of one model wait while every replica is at its limit: bounded, in a stated order, each with a deadline.
 
-The order: by priority; among equals the flows (keys) take turns, so that one with a thousand waiting does not hold up one with
-a single one; within a flow by arrival. A full queue refuses a newcomer, unless it has a better claim to a place than one of
-those who wait (`_victim`). No verb waits, and none takes longer because more wait, but for the choice of a victim, which looks
-at each flow of one priority.
+The order: by priority; among equals the flows (keys) take turns, so that one with a thousand waiting does not hold up one
+with a single one; within a flow by arrival. A full queue refuses a newcomer, unless it has a better claim to a place than one
+of those who wait (`_victim`). Who had a place and lost it may come back, before the others of its flow, with the time that it
+has left. No verb waits, and none takes longer because more wait, but for the choice of a victim, which looks at each flow of
+one priority, and `expire`, where any came back.
 
 Waiters are called while the queue is in order, and may call back into it.
 """
@@ -57,11 +58,13 @@ class _Level(Generic[W]):
         self.flows: OrderedDict[Hashable, OrderedDict[Ticket[W], None]] = OrderedDict()
         self.size = 0
 
-    def add(self, ticket: Ticket[W]) -> None:
+    def add(self, ticket: Ticket[W], *, first: bool = False) -> None:
         flow = self.flows.get(ticket.flow)
         if flow is None:
             flow = self.flows[ticket.flow] = OrderedDict()
         flow[ticket] = None
+        if first:
+            flow.move_to_end(ticket, last=False)
         self.size += 1
 
     def remove(self, ticket: Ticket[W]) -> None:
@@ -83,12 +86,14 @@ class _Level(Generic[W]):
 class Queue(Generic[W]):
     """Of one model. It stands in the wheel of deadlines as one entry."""
 
-    __slots__ = ("_arrivals", "_clock", "_drain", "_levels", "_waits", "deadline", "depth", "max_depth", "seconds")
+    __slots__ = ("_arrivals", "_clock", "_drain", "_levels", "_returned", "_waits", "deadline", "depth", "max_depth", "seconds")
 
     def __init__(self, clock: Callable[[], float], *, max_depth: int, seconds: float) -> None:
         """max_depth: 0 is no queue. seconds: how long anyone waits at most."""
         self._clock = clock
         self._arrivals: OrderedDict[Ticket[W], None] = OrderedDict()
+        self._returned: set[Ticket[W]] = set()
+        """Of the arrivals those that came back, whose time began before."""
         self._levels: tuple[_Level[W], ...] = tuple(_Level() for _ in Priority)
         self._drain = Rate()
         self.max_depth = max_depth
@@ -104,8 +109,11 @@ class Queue(Generic[W]):
         self.max_depth, self.seconds = max_depth, seconds
         self._set_deadline()
 
-    def join(self, waiter: W, *, priority: Priority, flow: Hashable) -> Ticket[W]:
-        """A place behind those who wait, or Rejected. The waiter with the weakest claim may lose its place to this one."""
+    def join(self, waiter: W, *, priority: Priority, flow: Hashable, since: float | None = None) -> Ticket[W]:
+        """A place behind those who wait, or Rejected. The waiter with the weakest claim may lose its place to this one.
+
+        since: of one that comes back, when it came first.
+        """
         now = self._clock()
         victim = None
         if self.depth >= self.max_depth:
@@ -113,14 +121,15 @@ class Queue(Generic[W]):
             if victim is None:
                 raise self._full()
             self._remove(victim, now)
-        ticket = Ticket(waiter, priority, flow, now)
+        ticket = Ticket(waiter, priority, flow, now if since is None else since)
         self._arrivals[ticket] = None
-        self._levels[priority].add(ticket)
+        if since is not None:
+            self._returned.add(ticket)
+        self._levels[priority].add(ticket, first=since is not None)
         self.depth += 1
         if self.depth == 1:
             self._drain.begin(now)
-        if self.deadline == NEVER:
-            self.deadline = now + self.seconds
+        self.deadline = min(self.deadline, ticket.since + self.seconds)
         if victim is not None:
             self._tell(victim, self._full())
         return ticket
@@ -153,11 +162,14 @@ class Queue(Generic[W]):
     def expire(self) -> None:
         """Evict those whose time is over."""
         now = self._clock()
-        due = []
+        due = [ticket for ticket in self._returned if ticket.since + self.seconds <= now]
         for ticket in self._arrivals:
+            if ticket in self._returned:
+                continue
             if ticket.since + self.seconds > now:
                 break
             due.append(ticket)
+        for ticket in due:
             self._waited(ticket, now)
         if due:
             message = f"No replica of this model had room for this request within the {self.seconds:g} s that it may wait."
@@ -222,6 +234,7 @@ class Queue(Generic[W]):
 
     def _remove(self, ticket: Ticket[W], now: float) -> None:
         del self._arrivals[ticket]
+        self._returned.discard(ticket)
         self._levels[ticket.priority].remove(ticket)
         self.depth -= 1
         if not self.depth:
@@ -240,4 +253,5 @@ class Queue(Generic[W]):
             log.exception("a waiter failed while it was told that it has lost its place")
 
     def _set_deadline(self) -> None:
-        self.deadline = next(iter(self._arrivals)).since + self.seconds if self._arrivals else NEVER
+        first = next((ticket.since for ticket in self._arrivals if ticket not in self._returned), NEVER)
+        self.deadline = min([first, *(ticket.since for ticket in self._returned)]) + self.seconds

@@ -1,7 +1,7 @@
 """The counts of metrics.py, and gauges read off the living objects, as Prometheus' text. Runs only when someone scrapes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from tokenfleet import contract
 from tokenfleet.router.balancing.replicas import Replicas, State
 from tokenfleet.router.callers.keys import Priority
-from tokenfleet.router.reporting.metrics import Histogram, ModelMetrics
+from tokenfleet.router.reporting.metrics import FIRST_SECONDS, GAP_SECONDS, Histogram
 from tokenfleet.router.shared import Shared
 
 
@@ -24,6 +24,8 @@ class RouterCollector(Collector):
         shared, numbers = self._shared, self._shared.metrics
         yield self._requests()
         yield _counter(contract.METRIC_RETRIES, "Requests given to a replica again, by cause", "cause", numbers.retries)
+        cut = "Streams whose replica was lost, by what came of them"
+        yield _counter(contract.METRIC_CONTINUATIONS, cut, "result", numbers.continuations)
         yield _counter(contract.METRIC_PREFILLS, "Prompts for prefill replicas, by result", "result", numbers.prefills)
         watch = "Times that a list or a watch broke, by resource"
         yield _counter(contract.METRIC_WATCH_FAILURES, watch, "resource", numbers.watch_failures)
@@ -57,13 +59,17 @@ class RouterCollector(Collector):
     def _durations(self) -> Iterable[Metric]:
         models = self._shared.metrics.models
         first = "From a whole request to its answer's first byte"
-        yield _histograms(contract.METRIC_TIME_TO_FIRST_BYTE, first, models, lambda model: model.first_byte)
-        yield _histograms(contract.METRIC_INTER_TOKEN, "Between two parts of a stream", models, lambda model: model.gaps)
-        yield _histograms(
-            contract.METRIC_REQUEST_SECONDS, "From a whole request to its end", models, lambda model: model.seconds
-        )
+        tracks = {name: model.tracks.values() for name, model in models.items()}
+        firsts = {
+            name: [one for track in found for one in (track.first_token, track.first_byte)] for name, found in tracks.items()
+        }
+        gaps = {name: [track.gaps for track in found] for name, found in tracks.items()}
+        yield _histograms(contract.METRIC_TIME_TO_FIRST_BYTE, first, _summed(FIRST_SECONDS, firsts))
+        yield _histograms(contract.METRIC_INTER_TOKEN, "Between two parts of a stream", _summed(GAP_SECONDS, gaps))
+        seconds = {name: model.seconds for name, model in models.items()}
+        yield _histograms(contract.METRIC_REQUEST_SECONDS, "From a whole request to its end", seconds)
         waits = "In the queue, of requests that had to wait, until a place or the end"
-        yield _histograms(contract.METRIC_QUEUE_SECONDS, waits, models, lambda model: model.queued)
+        yield _histograms(contract.METRIC_QUEUE_SECONDS, waits, {name: model.queued for name, model in models.items()})
 
     def _tokens(self) -> Iterable[Metric]:
         labels = ["model", "key"]
@@ -128,12 +134,15 @@ def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Met
     return family
 
 
-def _histograms(name: str, text: str, models: Mapping[str, ModelMetrics], of: Callable[[ModelMetrics], Histogram]) -> Metric:
+def _histograms(name: str, text: str, models: Mapping[str, Histogram]) -> Metric:
     family = HistogramMetricFamily(name, text, labels=["model"])
-    for model, numbers in models.items():
-        histogram = of(numbers)
+    for model, histogram in models.items():
         family.add_metric([model], histogram.buckets(), histogram.sum)
     return family
+
+
+def _summed(edges: tuple[float, ...], models: Mapping[str, list[Histogram]]) -> dict[str, Histogram]:
+    return {model: Histogram.sum_of(edges, parts) for model, parts in models.items()}
 
 
 class Exposition:

@@ -37,6 +37,8 @@ class Journal:
                 reason=reason,
                 stream=False,
                 replica="",
+                deployment="",
+                track="",
                 tries=0,
                 queued=0.0,
                 prefilled=0.0,

@@ -7,8 +7,11 @@ microsecond, a part of a stream under a third of one; so there is no object per 
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Iterable
+from operator import add
 from typing import Final
 
+from tokenfleet import contract
 from tokenfleet.router.reporting.record import Record
 
 RELAYED: Final = "relayed"
@@ -24,6 +27,8 @@ SHUTDOWN: Final = "shutdown"
 ANSWERED: Final = "answered"
 """By the router itself: the models."""
 CODE_CLIENT_GONE: Final = 499
+REPLICA_FAULTS: Final = frozenset((502, 503, 504))
+"""Codes that a replica answers where it could not take a request, or not bring it to its end."""
 
 OTHER: Final = "other"
 """All keys beyond MAX_KEYS."""
@@ -31,15 +36,8 @@ MAX_KEYS: Final = 500
 """Of all models together: a key counts once for each model that it uses. A scrape writes two lines for each, on the loop."""
 
 LONG_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-FIRST_SECONDS: Final = (
-    *(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75),
-    *(1.0, 1.5, 2.0, 3.0, 5.0, 7.5, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0),
-)
-GAP_SECONDS: Final = (
-    *(0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05),
-    *(0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 10.0),
-)
-"""Fine where objectives lie: a histogram answers well only what one of its edges asks."""
+FIRST_SECONDS: Final = contract.REPORT_TTFT_BOUNDS
+GAP_SECONDS: Final = contract.REPORT_ITL_BOUNDS
 
 
 class Histogram:
@@ -56,6 +54,15 @@ class Histogram:
     def observe(self, seconds: float) -> None:
         self.counts[bisect_left(self.edges, seconds)] += 1
         self.sum += seconds
+
+    @classmethod
+    def sum_of(cls, edges: tuple[float, ...], parts: "Iterable[Histogram]") -> "Histogram":
+        """All of these, which have the same edges, as one."""
+        total = cls(edges)
+        for part in parts:
+            total.counts = list(map(add, total.counts, part.counts))
+            total.sum += part.sum
+        return total
 
     def buckets(self) -> list[tuple[str, float]]:
         """Cumulative, as Prometheus has them."""
@@ -76,25 +83,68 @@ class Tokens:
         self.completion = 0
 
 
+class TrackMetrics:
+    """Of one model's requests that an LLMDeployment's pods of one track had: the stable ones, or the canary's."""
+
+    __slots__ = ("deployment", "ended", "failed", "first_byte", "first_token", "gaps", "name", "unjudged")
+
+    def __init__(self, deployment: str, name: str) -> None:
+        self.deployment = deployment
+        self.name = name
+        self.ended = 0
+        """However."""
+        self.failed = 0
+        """Of these: by an error of the engine's own. What else a replica failed at, its Replicas count."""
+        self.unjudged = 0
+        """Of these: that say nothing of the replica, or of which it was lost."""
+        self.first_token = Histogram(FIRST_SECONDS)
+        """Of streams."""
+        self.first_byte = Histogram(FIRST_SECONDS)
+        """Of all else."""
+        self.gaps = Histogram(GAP_SECONDS)
+        """Between two parts of a stream."""
+
+    @property
+    def answers(self) -> int:
+        """That came to their end, and of which no replica was lost."""
+        return self.ended - self.unjudged
+
+    def judge(self, code: int, reason: str) -> None:
+        """One that has ended otherwise than well."""
+        if reason == ENGINE_ERROR or (reason == RELAYED and code not in REPLICA_FAULTS):
+            self.failed += 1
+        else:
+            self.unjudged += 1
+
+
 class ModelMetrics:
     """Of one model."""
 
-    __slots__ = ("first_byte", "gaps", "queued", "requests", "seconds")
+    __slots__ = ("queued", "requests", "seconds", "tracks", "usual")
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[int, str]] = Counter()
         self.queued = Histogram(LONG_SECONDS)
         """Of those that had to wait."""
-        self.first_byte = Histogram(FIRST_SECONDS)
-        self.gaps = Histogram(GAP_SECONDS)
-        """Between two parts of a stream."""
         self.seconds = Histogram(LONG_SECONDS)
+        self.tracks: dict[tuple[str, str], TrackMetrics] = {}
+        """By LLMDeployment and track."""
+        self.usual: TrackMetrics | None = None
+        """The one that was counted for last: mostly there is no other."""
+
+    def track(self, deployment: str, name: str) -> TrackMetrics:
+        """Of one track of an LLMDeployment, as far as it answers for this model."""
+        found = self.tracks.get((deployment, name))
+        if found is None:
+            found = self.tracks[deployment, name] = TrackMetrics(deployment, name)
+        self.usual = found
+        return found
 
 
 class Metrics:
     """Of one router."""
 
-    __slots__ = ("models", "prefills", "requests", "retries", "tokens", "watch_failures")
+    __slots__ = ("continuations", "models", "prefills", "requests", "retries", "tokens", "tracks", "watch_failures")
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[int, str]] = Counter()
@@ -103,6 +153,8 @@ class Metrics:
         self.tokens: dict[tuple[str, str], Tokens] = {}
         """By model and key."""
         self.retries: Counter[str] = Counter()
+        self.continuations: Counter[str] = Counter()
+        """Of streams whose replica was lost, by result: the words of continuing/."""
         self.prefills: Counter[str] = Counter()
         """Of disaggregated deployments, by result: prefill.py's words."""
         self.watch_failures: Counter[str] = Counter()
@@ -124,14 +176,26 @@ class Metrics:
         model = self.models.get(name) or self.of(name)
         model.requests[outcome] += 1
         model.seconds.observe(record.seconds)
-        if record.first_byte is not None:
-            model.first_byte.observe(record.first_byte)
+        if deployment := record.deployment:
+            self._count(model, deployment, record)
         if record.queued:
             model.queued.observe(record.queued)
         if (prompt := record.prompt_tokens) is not None:
             tokens = self.tokens.get((name, record.key)) or self._tokens(name, record.key)
             tokens.prompt += prompt
             tokens.completion += record.completion_tokens or 0
+
+    def _count(self, model: ModelMetrics, deployment: str, record: Record) -> None:
+        """For whoever had it."""
+        track, code = model.usual, record.code
+        if track is None or track.deployment != deployment or track.name != record.track:
+            track = model.track(deployment, record.track)
+        track.ended += 1
+        if code >= 499 or record.reason != RELAYED:
+            track.judge(code, record.reason)
+        if (first := record.first_byte) is not None:
+            tokens = record.stream and (code < 400 or code == CODE_CLIENT_GONE)
+            (track.first_token if tokens else track.first_byte).observe(first)
 
     def _tokens(self, model: str, key: str) -> Tokens:
         """Of a key that was not seen with this model."""

@@ -16,6 +16,10 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     stream: bool
     replica: str
     """The last that had it; empty: none."""
+    deployment: str
+    """That replica's LLMDeployment."""
+    track: str
+    """And its track there."""
     tries: int
     """Replicas that it was given to."""
     queued: float

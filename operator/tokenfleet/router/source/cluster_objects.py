@@ -4,6 +4,7 @@ msgspec skips all other fields without building them, so a list of pods costs li
 the router stays as it came (`Raw`): inventory.py reads it by terms.py, and one that cannot be read must not stop the watch.
 """
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Final
 
@@ -25,6 +26,7 @@ class Labels(msgspec.Struct, frozen=True):
 
     deployment: str = msgspec.field(name=contract.LABEL_DEPLOYMENT, default="")
     role: str = msgspec.field(name=contract.LABEL_ROLE, default="")
+    track: str = msgspec.field(name=contract.LABEL_TRACK, default=contract.TRACK_STABLE)
 
 
 class Metadata(msgspec.Struct, frozen=True, rename="camel"):
@@ -50,6 +52,7 @@ class Condition(msgspec.Struct, frozen=True):
 
     type: str
     status: str
+    reason: str | None = None
 
 
 class PodStatus(msgspec.Struct, frozen=True):
@@ -110,12 +113,26 @@ class DeploymentSpec(msgspec.Struct, frozen=True, rename="camel"):
     router: msgspec.Raw = msgspec.Raw(b"{}")
     router_ref: RouterRef | None = None
     disaggregation: Disaggregation | None = None
+    continue_streams: bool = True
+
+
+class RolloutStatus(msgspec.Struct, frozen=True):
+    """Of an LLMDeployment."""
+
+    weight: int = 0
+
+
+class DeploymentStatus(msgspec.Struct, frozen=True):
+    """Of an LLMDeployment."""
+
+    rollout: RolloutStatus | None = None
 
 
 class Deployment(ClusterObject, frozen=True):
     """An LLMDeployment."""
 
     spec: DeploymentSpec = DeploymentSpec()
+    status: DeploymentStatus | None = None
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -139,7 +156,8 @@ class SharedRouter(ClusterObject, frozen=True):
     spec: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-_READY: Final = Condition("Ready", "True")
+_GATED: Final = "ReadinessGatesNotReady"
+"""Why a pod is not Ready whose containers all are: its readiness gate is for others, and opens once routers use it."""
 
 
 def sighting(pod: Pod) -> Sighting:
@@ -157,10 +175,14 @@ def sighting(pod: Pod) -> Sighting:
     )
 
 
-def pod_of(pod: Pod) -> tuple[str, str]:
-    """Whose it is, and in which role."""
+Group = tuple[str, str, str]
+"""Pods of one LLMDeployment, role and track."""
+
+
+def group_of(pod: Pod) -> Group:
+    """Whose it is, in which role, and on which track."""
     labels = pod.metadata.labels or Labels()
-    return labels.deployment, labels.role
+    return labels.deployment, labels.role, labels.track
 
 
 def _adapters(metadata: Metadata) -> frozenset[str]:
@@ -177,9 +199,18 @@ def _state(metadata: Metadata, status: PodStatus) -> tuple[State, str]:
         (annotations.draining is not None, State.DRAINING, f"it drains until {annotations.draining}"),
         (status.phase != "Running", State.UNREADY, f"its phase is {status.phase or 'unknown'}"),
         (not status.pod_ip, State.UNREADY, "it has no address yet"),
-        (_READY not in (status.conditions or ()), State.UNREADY, "its condition Ready is not True"),
+        (not _serves(status.conditions or ()), State.UNREADY, "its condition Ready is not True"),
     )
     return next(((state, reason) for applies, state, reason in checks if applies), (State.ROUTABLE, ""))
+
+
+def _serves(conditions: Iterable[Condition]) -> bool:
+    """Whether it is Ready, or would be but for its gate. ContainersReady alone is not enough: it stays when a node is lost."""
+    found = {condition.type: condition for condition in conditions}
+    ready, containers = found.get("Ready"), found.get("ContainersReady")
+    if ready is None or ready.status == "True" or containers is None:
+        return ready is not None and ready.status == "True"
+    return containers.status == "True" and ready.reason == _GATED
 
 
 def served_name(deployment: Deployment) -> str:

@@ -17,43 +17,13 @@ from tokenfleet.planning.sharing import Member, Served, contested, share_out
 from tokenfleet.router.balancing.replicas import Replicas, Sighting
 from tokenfleet.router.models import Model, Pool
 from tokenfleet.router.shared import Shared
-from tokenfleet.router.source.cluster_objects import (
-    Deployment,
-    Engine,
-    Pod,
-    Route,
-    SharedRouter,
-    created,
-    pod_of,
-    served_name,
-    sighting,
-)
+from tokenfleet.router.source.cluster_objects import Deployment, Group, Pod, Route, SharedRouter, group_of, sighting
+from tokenfleet.router.source.lines import Deployed, Line, deployed, line
 from tokenfleet.router.terms import DEFAULT, Terms
 
 log = logging.getLogger(__name__)
 
 _NONE: Final[tuple[Sighting, ...]] = ()
-
-
-class _Member(msgspec.Struct, frozen=True):
-    """An LLMDeployment that this router serves."""
-
-    name: str
-    model: str
-    adapters: tuple[str, ...]
-    created: int
-    engine: Engine
-    prefills: bool
-    """Some of its replicas only read prompts."""
-
-
-class _Line(msgspec.Struct, frozen=True):
-    """All that a model is made of: equal lines need no update."""
-
-    terms: Terms
-    members: tuple[tuple[_Member, int, str | None], ...]
-    """With their weights, and the adapter of each that answers."""
-    fallbacks: tuple[str, ...]
 
 
 class Inventory:
@@ -65,11 +35,10 @@ class Inventory:
         self._is_shared = is_shared
         self._terms = DEFAULT
         self._routes: tuple[Route, ...] = ()
-        self._members: dict[str, _Member] = {}
-        self._sightings: dict[tuple[str, str], tuple[Sighting, ...]] = {}
-        """By LLMDeployment and role."""
-        self._replicas: dict[tuple[str, str], Replicas] = {}
-        self._lines: dict[str, _Line] = {}
+        self._members: dict[str, Deployed] = {}
+        self._sightings: dict[Group, tuple[Sighting, ...]] = {}
+        self._replicas: dict[Group, Replicas] = {}
+        self._lines: dict[str, Line] = {}
         self._contested: frozenset[str] = frozenset()
         """What was told of it."""
 
@@ -81,7 +50,7 @@ class Inventory:
         for one in ours:
             if not self._is_shared:
                 self._read_terms(one.spec.router)
-        self._members = {one.metadata.name: _member(one) for one in sorted(ours, key=lambda one: one.metadata.name)}
+        self._members = {one.metadata.name: deployed(one) for one in sorted(ours, key=lambda one: one.metadata.name)}
         self._rebuild()
 
     def routers(self, found: list[SharedRouter]) -> None:
@@ -96,14 +65,19 @@ class Inventory:
 
     def pods(self, found: list[Pod]) -> None:
         """All pods that may be ours."""
-        groups: dict[tuple[str, str], list[Sighting]] = {}
+        groups: dict[Group, list[Sighting]] = {}
         for pod in found:
-            groups.setdefault(pod_of(pod), []).append(sighting(pod))
+            groups.setdefault(group_of(pod), []).append(sighting(pod))
         before, self._sightings = self._sightings, {key: tuple(group) for key, group in groups.items()}
         for key, replicas in self._replicas.items():
             seen = self._sightings.get(key, _NONE)
             if seen != before.get(key, _NONE):
                 replicas.observe(seen)
+        self._publish()
+        if self._sightings != before:
+            self._shared.news.stir()
+        if any(track == contract.TRACK_CANARY for sighted in (before, groups) for _, _, track in sighted):
+            self._rebuild()
 
     # --- What it comes to
 
@@ -129,44 +103,55 @@ class Inventory:
     def _rebuild(self) -> None:
         """Bring the catalog in line."""
         self._shared.adopt(self._terms)
-        before, self._lines = self._lines, {name: self._line(one) for name, one in self._served().items()}
+        lines = {name: line(one, self._terms, self._members, self._sightings) for name, one in self._served().items()}
+        before, self._lines = self._lines, lines
         if self._lines == before:
+            self._publish()
             return
         catalog, models = self._shared.catalog, []
-        for name, line in self._lines.items():
+        for name, made_of in self._lines.items():
             model = catalog.model(name)
-            if before.get(name) != line:
-                self._update(model, line)
+            if before.get(name) != made_of:
+                self._update(model, made_of)
             models.append(model)
         catalog.replace(models)
         self._forget_replicas()
+        self._publish()
 
-    def _line(self, served: Served) -> _Line:
-        members = tuple((self._members[share.deployment], share.weight, share.adapter) for share in served.shares)
-        return _Line(_bounded(self._terms, [member.engine for member, _, _ in members]), members, served.fallbacks)
+    def _publish(self) -> None:
+        """All replicas, those too that get no requests: the controller wants to hear of each."""
+        for key in self._sightings:
+            if key[0] in self._members:
+                self._replicas_of(key)
+        fleet: dict[str, tuple[Replicas, ...]] = {}
+        for (deployment, _, _), replicas in self._replicas.items():
+            fleet[deployment] = (*fleet.get(deployment, ()), replicas)
+        self._shared.fleet = fleet
 
-    def _update(self, model: Model, line: _Line) -> None:
+    def _update(self, model: Model, made_of: Line) -> None:
         pools = [
             Pool(
-                member.name,
-                self._replicas_of(member.name, contract.ROLE_ENGINE),
-                served_name=adapter or member.model,
-                prefill=self._replicas_of(member.name, contract.ROLE_PREFILL) if member.prefills else None,
-                weight=weight,
-                max_in_flight=member.engine.batching.max_num_seqs,
-                max_model_len=member.engine.max_model_len,
-                adapter=adapter,
+                part.deployed.name,
+                self._replicas_of((part.deployed.name, contract.ROLE_ENGINE, part.track)),
+                served_name=part.adapter or part.deployed.model,
+                prefill=self._replicas_of((part.deployed.name, contract.ROLE_PREFILL, part.track)) if part.prefills else None,
+                weight=part.weight,
+                max_in_flight=part.deployed.engine.batching.max_num_seqs,
+                max_model_len=part.deployed.engine.max_model_len,
+                adapter=part.adapter,
+                track=part.track,
+                continues=part.deployed.continues,
             )
-            for member, weight, adapter in line.members
+            for part in made_of.parts
         ]
-        created = min(member.created for member, _, _ in line.members)
-        first, _, adapter = line.members[0]
-        model.update(line.terms, pools, created=created, fallbacks=line.fallbacks, parent=first.model if adapter else None)
+        created = min(part.deployed.created for part in made_of.parts)
+        first = made_of.parts[0]
+        parent = first.deployed.model if first.adapter else None
+        model.update(made_of.terms, pools, created=created, fallbacks=made_of.fallbacks, parent=parent)
 
-    def _replicas_of(self, deployment: str, role: str) -> Replicas:
-        key = (deployment, role)
+    def _replicas_of(self, key: Group) -> Replicas:
         if (replicas := self._replicas.get(key)) is None:
-            clock, optional = self._shared.loop.time, role == contract.ROLE_PREFILL
+            clock, optional = self._shared.loop.time, key[1] == contract.ROLE_PREFILL
             replicas = self._replicas[key] = Replicas(turn=random.getrandbits(16), clock=clock, optional=optional)
             replicas.observe(self._sightings.get(key, _NONE))
         return replicas
@@ -181,18 +166,3 @@ class _Routes(msgspec.Struct, frozen=True):
     """Of an LLMRouter's spec."""
 
     routes: tuple[Route, ...] = ()
-
-
-def _member(one: Deployment) -> _Member:
-    spec = one.spec
-    adapters = tuple(adapter.name for adapter in spec.model.adapters)
-    return _Member(one.metadata.name, served_name(one), adapters, created(one), spec.engine, spec.disaggregation is not None)
-
-
-def _bounded(terms: Terms, engines: list[Engine]) -> Terms:
-    """An answer is at most as long as an engine of the model can make it, where all of them say how long that is."""
-    lengths = [engine.max_model_len for engine in engines if engine.max_model_len is not None]
-    if not lengths or len(lengths) < len(engines):
-        return terms
-    most = min(max(lengths), terms.bounds.max_tokens or max(lengths))
-    return msgspec.structs.replace(terms, bounds=msgspec.structs.replace(terms.bounds, max_tokens=most))

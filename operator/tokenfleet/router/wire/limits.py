@@ -36,7 +36,8 @@ class Limits:
     stall_seconds: float = 60.0
     """A client that takes none of its answer."""
     linger_seconds: float = 2.0
-    connect_seconds: float = 3.0
+    connect_seconds: float = 1.0
+    """Of a replica: within a cluster it takes a millisecond, and a machine that is gone does not say so."""
     prefill_seconds: float = 60.0
     """A prefill replica that has not answered; its prompt is then read by the decode replica."""
     transfer_seconds: float = 10.0

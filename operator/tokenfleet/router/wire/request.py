@@ -34,6 +34,7 @@ _ONCE: Final = {
     b"host": heads.HOST,
     b"transfer-encoding": heads.TEXT,
     b"x-api-key": heads.TEXT,
+    contract.HEADER_CONTINUE.encode(): heads.TEXT,
 }
 _GRAMMAR: Final = heads.grammar(heads.REQUEST_LINE, _ONCE, often=(b"connection", b"traceparent"), most=heads.MAX_FIELDS)
 _drop: Final = heads.dropper(
@@ -67,6 +68,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     """The token of `Authorization: Bearer` or of an api-key header; empty where Authorization is anything else."""
     traceparent: bytes | None = None
     """It stands in `fields` too."""
+    continues: bool = True
+    """Another replica may go on with its stream."""
 
     def header(self, name: bytes) -> bytes | None:
         """The value of the first header line of this name (in lower case) among `fields`."""
@@ -84,7 +87,7 @@ def parse(head: bytes, limits: Limits) -> Request:
         raise _unreadable(head)
     (
         method, target, minor, lines,
-        api_key, authorization, options_2, options, encoding, length, expect, host, trace_2, trace, coding, x_api_key,
+        api_key, authorization, options_2, options, encoding, length, expect, host, trace_2, trace, coding, x_api_key, goes_on,
     ) = match.groups()  # fmt: skip
     if len(target) > _MAX_TARGET:
         raise Rejected(TARGET_TOO_LONG, f"The request's target is longer than {_MAX_TARGET} bytes.")
@@ -118,6 +121,7 @@ def parse(head: bytes, limits: Limits) -> Request:
         fields,
         _bearer(authorization) if api_key is None and x_api_key is None else _only(authorization, api_key, x_api_key),
         trace if trace_2 is None else None,
+        goes_on is None or goes_on.rstrip(b" \t").lower() != b"off",
     )
 
 
