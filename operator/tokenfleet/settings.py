@@ -65,6 +65,8 @@ class ControllerSettings:
     """Who holds the leader's Lease: the pod's name."""
     watch_namespaces: tuple[str, ...]
     """Empty: the whole cluster."""
+    watch_nodes: bool
+    """Whether nodes are watched for notices of their end: only where the whole cluster is, by whoever may."""
     resync_seconds: int
     """Each LLMDeployment is reconciled at least this often, whatever its events."""
     workers: int
@@ -75,7 +77,13 @@ class ControllerSettings:
     """How long the watch may stay silent, while the API server answers, until the process counts as dead."""
     health_port: int
     metrics_port: int
+    external_metrics_port: int
+    keda_port: int
     log_level: str
+    external_metrics_dir: Path | None = None
+    """tls.crt and tls.key of external.metrics.k8s.io, which is served then."""
+    keda_address: str | None = None
+    """host:port where KEDA reaches the external scaler, which is served then."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "ControllerSettings":
@@ -90,13 +98,24 @@ class ControllerSettings:
             own_namespace=_text(environment, contract.ENV_NAMESPACE),
             identity=_text(environment, "TOKENFLEET_IDENTITY"),
             watch_namespaces=tuple(n for n in environment.get("TOKENFLEET_WATCH_NAMESPACES", "").split(",") if n),
+            watch_nodes=_choice(environment, "TOKENFLEET_WATCH_NODES", ("false", "true")) == "true",
             resync_seconds=_integer(environment, "TOKENFLEET_RESYNC_SECONDS", 300, low=1, high=86_400),
             workers=_integer(environment, "TOKENFLEET_WORKERS", 8, low=1, high=256),
             lease_seconds=_integer(environment, "TOKENFLEET_LEASE_SECONDS", 15, low=3, high=3_600),
             liveness_seconds=_integer(environment, "TOKENFLEET_LIVENESS_SECONDS", 120, low=5, high=86_400),
             health_port=_integer(environment, "TOKENFLEET_HEALTH_PORT", contract.CONTROLLER_HEALTH_PORT, low=1, high=65_535),
             metrics_port=_integer(environment, "TOKENFLEET_METRICS_PORT", contract.CONTROLLER_METRICS_PORT, low=1, high=65_535),
+            external_metrics_port=_integer(
+                environment,
+                "TOKENFLEET_EXTERNAL_METRICS_PORT",
+                contract.CONTROLLER_EXTERNAL_METRICS_PORT,
+                low=1,
+                high=65_535,
+            ),
+            keda_port=_integer(environment, "TOKENFLEET_KEDA_PORT", contract.CONTROLLER_KEDA_PORT, low=1, high=65_535),
             log_level=_log_level(environment),
+            external_metrics_dir=_path(environment, "TOKENFLEET_EXTERNAL_METRICS_TLS_DIR"),
+            keda_address=environment.get("TOKENFLEET_KEDA_ADDRESS") or None,
         )
 
 

@@ -4,7 +4,14 @@ import pytest
 
 from tests.controller.objects import NOW, llm_deployment
 from tokenfleet.api import conditions as c
-from tokenfleet.controller.announcement import announcement
+from tokenfleet.controller.announcement import (
+    CANARY_PROMOTED,
+    CANARY_PROMOTING,
+    CANARY_STARTED,
+    CANARY_STEP,
+    CANARY_WITHDRAWN,
+    announcements,
+)
 from tokenfleet.controller.observed import Json
 
 
@@ -20,10 +27,16 @@ MISSING = status("False", c.MODEL_NOT_FOUND)
 KILLED = status("False", c.OUT_OF_MEMORY)
 
 
-def told(before: Json | None, after: Json) -> Json | None:
+def all_told(before: Json | None, after: Json) -> list[Json]:
     deployment = llm_deployment()
     deployment["metadata"]["resourceVersion"] = "7"
-    return announcement(deployment, before=before, after=after, now=NOW, reporter="controller-0")
+    return announcements(deployment, before=before, after=after, now=NOW, reporter="controller-0")
+
+
+def told(before: Json | None, after: Json) -> Json | None:
+    events = all_told(before, after)
+    assert len(events) < 2
+    return events[0] if events else None
 
 
 @pytest.mark.parametrize(
@@ -66,3 +79,46 @@ def test_the_event_names_its_object_and_fits_into_one() -> None:
     assert event["involvedObject"]["uid"] == llm_deployment()["metadata"]["uid"]
     assert event["metadata"]["namespace"] == event["involvedObject"]["namespace"]
     assert len(event["message"].encode()) <= 1000 and event["message"].endswith("ä ...")
+
+
+def rollout(phase: str, step: int = 0, revision: str = "2-ab") -> Json:
+    return {**READY, "rollout": {"phase": phase, "revision": revision, "step": step, "message": "Because."}}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "kind", "reason"),
+    [
+        pytest.param(READY, rollout("Progressing"), "Normal", CANARY_STARTED, id="a change is tried"),
+        pytest.param(rollout("Progressing"), rollout("Progressing", 1), "Normal", CANARY_STEP, id="its pod gets a share"),
+        pytest.param(rollout("Progressing", 1), rollout("Progressing", 2), "Normal", CANARY_STEP, id="and a larger one"),
+        pytest.param(rollout("Progressing", 2), rollout("Promoting", 2), "Normal", CANARY_PROMOTING, id="it has done well"),
+        pytest.param(rollout("Promoting", 2), READY, "Normal", CANARY_PROMOTED, id="all are like it"),
+        pytest.param(rollout("Progressing", 1), rollout("RolledBack", 1), "Warning", c.CANARY_ROLLED_BACK, id="it did not"),
+        pytest.param(rollout("RolledBack", 1), rollout("Promoting", 1), "Normal", CANARY_PROMOTING, id="somebody insists"),
+        pytest.param(rollout("Progressing", 1), READY, "Normal", CANARY_WITHDRAWN, id="the spec is the old one again"),
+        pytest.param(
+            rollout("RolledBack", 1), rollout("Progressing", 0, "3-cd"), "Normal", CANARY_STARTED, id="the next change is tried"
+        ),
+    ],
+)
+def test_the_turns_of_a_canary_are_told(before: Json, after: Json, kind: str, reason: str) -> None:
+    event = told(before, after)
+    assert event is not None
+    assert (event["type"], event["reason"]) == (kind, reason)
+    assert event["message"].startswith("Revision ") or event["message"].startswith("All engines are of revision 2-ab")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param(rollout("Progressing", 1), rollout("Progressing", 1), id="it stands where it stood"),
+        pytest.param(rollout("RolledBack", 1), READY, id="the spec is mended, and nothing is on trial"),
+    ],
+)
+def test_what_is_no_turn_of_a_canary_is_not_told(before: Json, after: Json) -> None:
+    assert told(before, after) is None
+
+
+def test_a_turn_of_both_is_two_events() -> None:
+    reasons = [event["reason"] for event in all_told(rollout("Promoting", 1) | MISSING, READY)]
+    assert reasons == [c.READY, CANARY_PROMOTED]

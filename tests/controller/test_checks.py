@@ -25,8 +25,8 @@ from tests.controller.objects import (
 )
 from tokenfleet.api import conditions as c
 from tokenfleet.api.conditions import Verdict
-from tokenfleet.controller.checks import engine_ready, router_ready
 from tokenfleet.controller.observed import Json, Observed
+from tokenfleet.controller.verdicts.checks import engine_ready, router_ready
 
 NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims."
 NOT_OF_THE_CLASS = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 are helpful."
@@ -100,6 +100,28 @@ def test_all_is_as_expected(verdict: Verdict, message: str) -> None:
             c.SCALED_TO_ZERO,
             ["no engine runs"],
             id="scaled to zero, and the last pod not yet told",
+        ),
+        pytest.param(
+            engine(pod(draining=True, ready=True), deployment=llm_deployment(replicas=0)),
+            c.SCALED_TO_ZERO,
+            ["Pods that still run end their requests first; status.draining names them."],
+            id="scaled to zero, and a pod says goodbye",
+        ),
+        pytest.param(
+            engine(deployment=llm_deployment(suspend=True)),
+            c.SUSPENDED,
+            ["spec.suspend is true", """kubectl -n models patch llmd/llama --type=merge -p '{"spec": {"suspend": false}}'"""],
+            id="suspended",
+        ),
+        pytest.param(
+            engine(
+                deployment=llm_deployment(
+                    replicas=0, autoscaling={"minReplicas": 0, "maxReplicas": 2, "scaleToZeroAfterSeconds": 60}
+                )
+            ),
+            c.SCALED_TO_ZERO,
+            ["The next request wakes the model."],
+            id="autoscaled to zero",
         ),
         pytest.param(engine(children=()), c.CREATING, ["llama-engine is about to be made"], id="no Deployment yet"),
         pytest.param(

@@ -26,8 +26,8 @@ from tests.controller.objects import (
 from tokenfleet import contract
 from tokenfleet.api import conditions as c
 from tokenfleet.api.conditions import Verdict
-from tokenfleet.controller.checks import engine_ready
 from tokenfleet.controller.observed import Download, Json
+from tokenfleet.controller.verdicts.checks import engine_ready
 
 FETCH = contract.CONTAINER_FETCH
 DONE = ended(terminated(0, reason="Completed"), name=FETCH, ready=True)

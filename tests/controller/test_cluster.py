@@ -148,6 +148,38 @@ async def test_nothing_is_written_by_one_who_may_not_lead() -> None:
     assert server.requests == []
 
 
+async def test_annotations_of_a_pod_are_set_and_taken_away_if_it_is_still_this_one() -> None:
+    server = Server((200, {"a": 1}))
+    assert await cluster(server).annotate_pod(NAMESPACE, "a", {"b": "c", "d": None}, uid="u") == {"a": 1}
+    ((method, url, body, headers),) = server.requests
+    assert (method, url) == ("PATCH", f"https://api/api/v1/namespaces/{NAMESPACE}/pods/a")
+    assert headers["Content-Type"] == "application/merge-patch+json"
+    assert body == {"metadata": {"uid": "u", "annotations": {"b": "c", "d": None}}}
+
+
+async def test_a_condition_of_a_pod_leaves_the_others_as_they_are() -> None:
+    server = Server((200, {"a": 1}))
+    await cluster(server).set_pod_condition(NAMESPACE, "a", {"type": "x", "status": "True"}, uid="u")
+    ((method, url, body, headers),) = server.requests
+    assert (method, url) == ("PATCH", f"https://api/api/v1/namespaces/{NAMESPACE}/pods/a/status")
+    assert headers["Content-Type"] == "application/strategic-merge-patch+json"
+    assert body == {"metadata": {"uid": "u"}, "status": {"conditions": [{"type": "x", "status": "True"}]}}
+
+
+@pytest.mark.parametrize(
+    ("answer", "may"),
+    [
+        pytest.param((200, {"items": []}), True, id="it may"),
+        pytest.param(status(403), False, id="it may not"),
+        pytest.param(TimeoutError(), True, id="nobody answers, so the watch will tell"),
+    ],
+)
+async def test_whether_nodes_may_be_read(answer: tuple[int, Any] | Exception, may: bool) -> None:
+    server = Server(answer)
+    assert await cluster(server).may_list(kinds.NODE) is may
+    assert server.requests[0][1] == "https://api/api/v1/nodes?limit=1"
+
+
 async def test_reading_needs_no_lead_and_nothing_there_is_none() -> None:
     api = cluster(Server((200, {"a": 1}), status(404)), leading=False)
     assert await api.get(SERVICE, NAMESPACE, "a") == {"a": 1}

@@ -17,8 +17,8 @@ from tests.controller.objects import (
     terminated,
 )
 from tokenfleet.api import conditions as c
-from tokenfleet.controller.failures import last_failure
 from tokenfleet.controller.observed import Json
+from tokenfleet.controller.verdicts.failures import last_failure
 
 BEFORE = {"pod": "engine-0", "reason": c.OUT_OF_MEMORY, "message": "m", "exitCode": 137, "time": STARTED}
 

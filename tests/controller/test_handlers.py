@@ -40,6 +40,8 @@ def test_kopf_only_watches() -> None:
     registry = handlers.build_registry(_no_login, objects=lambda *_: None, leases=lambda *_: None)
     watched = {handler.id for handler in registry._watching.get_all_handlers()}
     assert watched == {kind.plural for kind in (*kinds.STORED, kinds.LEASE)}
+    more = handlers.build_registry(_no_login, objects=lambda *_: None, leases=lambda *_: None, nodes=lambda *_: None)
+    assert {handler.id for handler in more._watching.get_all_handlers()} - watched == {"nodes"}
     for others in (registry._changing, registry._spawning, registry._indexing, registry._webhooks):
         assert not others.get_all_handlers()
 
@@ -90,6 +92,7 @@ def test_of_endless_attempts_only_some_are_told(line: str, told: bool) -> None:
     [
         ("TOKENFLEET_LOG_LEVEL", "loud", "info, debug, warning, error"),
         ("TOKENFLEET_LEASE_SECONDS", "1", "outside of 3 to 3600"),
+        ("TOKENFLEET_WATCH_NODES", "yes", "not one of false, true"),
         ("TOKENFLEET_LIVENESS_SECONDS", "soon", "not a whole number"),
         ("TOKENFLEET_IDENTITY", "", "TOKENFLEET_IDENTITY is not set"),
     ],

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.controller.objects import NAME, NAMESPACE, SETTINGS, UID, llm_deployment, spec_of
+from tests.controller.objects import NAME, NAMESPACE, NOW, SETTINGS, UID, llm_deployment, spec_of
 from tokenfleet import contract
 from tokenfleet.controller.drift import stamped
+from tokenfleet.controller.goodbyes import course
 from tokenfleet.controller.observed import ChildKey, Json, Observed
 from tokenfleet.controller.plan import Accepted, Delete, Plan, plan
 from tokenfleet.controller.resources import build_children
@@ -39,11 +40,16 @@ def owner(**fields: Any) -> Json:
 
 
 def planned(seen: Observed) -> Plan:
-    return plan(seen, SETTINGS)
+    return plan(seen, SETTINGS, now=NOW)
+
+
+def objects_of(todo: Plan) -> Plan:
+    """What it says of objects other than pods."""
+    return replace(todo, course=course.NONE)
 
 
 def test_nothing_is_written_where_nothing_differs() -> None:
-    assert planned(converged()) == Plan(spec=spec_of(llm_deployment()))
+    assert objects_of(planned(converged())) == Plan(spec=spec_of(llm_deployment()))
 
 
 def test_a_new_llmdeployment_gets_all_children_guards_before_pods() -> None:
@@ -83,7 +89,7 @@ def test_a_changed_spec_touches_only_what_depends_on_it() -> None:
 
 
 def test_another_operator_image_rolls_routers_and_no_engine() -> None:
-    todo = plan(converged(), replace(SETTINGS, operator_image="example.org/tokenfleet:2.0"))
+    todo = plan(converged(), replace(SETTINGS, operator_image="example.org/tokenfleet:2.0"), now=NOW)
     assert [each.key for each in todo.applies] == [ROUTER]
 
 
@@ -113,7 +119,7 @@ def test_an_invalid_spec_writes_nothing_at_all(spec: Json) -> None:
 )
 def test_what_someone_else_owns_is_reported_and_never_written(metadata: Json) -> None:
     seen = altered(converged(), ENGINE, annotations={}, **metadata)
-    assert planned(seen) == Plan(spec=spec_of(seen.owner), conflicts=(ENGINE,))
+    assert objects_of(planned(seen)) == Plan(spec=spec_of(seen.owner), conflicts=(ENGINE,))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +132,7 @@ def test_what_someone_else_owns_is_reported_and_never_written(metadata: Json) ->
 )
 def test_what_is_about_to_go_is_waited_for(metadata: Json) -> None:
     seen = altered(converged(), ENGINE, **metadata)
-    assert planned(seen) == Plan(spec=spec_of(seen.owner), awaited=(ENGINE,))
+    assert objects_of(planned(seen)) == Plan(spec=spec_of(seen.owner), awaited=(ENGINE,))
 
 
 def test_what_was_orphaned_on_purpose_is_taken_back() -> None:
@@ -152,8 +158,8 @@ def test_what_the_api_server_keeps_differently_is_applied_once_and_then_only_if_
     seen = replace(seen, children={**seen.children, ENGINE: kept})
     (apply,) = planned(seen).applies
     accepted = {ENGINE: Accepted.of(kept, apply.child)}
-    assert plan(seen, SETTINGS, accepted=accepted).applies == ()
+    assert plan(seen, SETTINGS, now=NOW, accepted=accepted).applies == ()
     edited = copy.deepcopy(kept)
     edited["spec"]["template"]["spec"]["containers"][0]["image"] = "evil.example.org/engine:1.0"
-    again = plan(replace(seen, children={**seen.children, ENGINE: edited}), SETTINGS, accepted=accepted)
+    again = plan(replace(seen, children={**seen.children, ENGINE: edited}), SETTINGS, now=NOW, accepted=accepted)
     assert [each.key for each in again.applies] == [ENGINE]

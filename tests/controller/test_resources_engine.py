@@ -4,6 +4,7 @@ import pytest
 
 from tests.controller.objects import SETTINGS, llm_deployment, spec_of
 from tests.controller.test_resources import children, engine_container, engine_pod
+from tokenfleet import contract
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources import build_children
 from tokenfleet.errors import InvalidSpec
@@ -42,6 +43,25 @@ def test_a_replica_asks_for_its_gpus(parallelism: Json, gpus: str, memory: str, 
     assert resources["requests"]["memory"] == memory
     (volume,) = [volume for volume in engine_pod(**spec)["spec"]["volumes"] if volume["name"] == "shm"]
     assert volume["emptyDir"] == {"medium": "Memory", "sizeLimit": shared}
+
+
+@pytest.mark.parametrize("spec", [{}, {"disaggregation": {}}])
+def test_a_restart_makes_all_engine_pods_others_and_no_router(spec: Json) -> None:
+    deployment = llm_deployment(accelerator="nvidia", **spec)
+    before = build_children(deployment, spec_of(deployment), SETTINGS)
+    deployment["metadata"]["annotations"] = {contract.ANNOTATION_RESTARTED: "2026-03-01T12:00:00Z"}
+    after = build_children(deployment, spec_of(deployment), SETTINGS)
+    changed = [new["spec"]["template"] for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == (2 if spec else 1)
+    for template in changed:
+        assert template["metadata"]["labels"][contract.LABEL_ROLE] != contract.ROLE_ROUTER
+        assert template["metadata"]["annotations"] == {contract.ANNOTATION_RESTARTED: "2026-03-01T12:00:00Z"}
+
+
+def test_a_gate_of_the_users_stands_beside_ours() -> None:
+    theirs = {"spec": {"readinessGates": [{"conditionType": "example.org/in-load-balancer"}]}}
+    gates = engine_pod(podTemplate=theirs)["spec"]["readinessGates"]
+    assert [gate["conditionType"] for gate in gates] == [contract.CONDITION_IN_USE, "example.org/in-load-balancer"]
 
 
 def test_flags_are_checked_where_the_engine_is_the_bundled_one() -> None:

@@ -236,13 +236,13 @@ def moving(shared: Json | None, *, ref: str = SHARED) -> Observed:
     ],
 )
 def test_its_own_router_stays_until_the_shared_one_serves(shared: Json | None) -> None:
-    todo = plan(moving(shared), SETTINGS)
+    todo = plan(moving(shared), SETTINGS, now=NOW)
     assert todo.deletes == ()
     assert [each.key[0] for each in todo.applies] == ["NetworkPolicy"], "the shared router is let in beforehand"
 
 
 def test_then_it_goes_and_the_engines_stay() -> None:
-    todo = plan(moving(router()), SETTINGS)
+    todo = plan(moving(router()), SETTINGS, now=NOW)
     assert {(each.kind, each.name) for each in todo.deletes} == {
         ("Deployment", f"{NAME}-router"),
         ("PodDisruptionBudget", f"{NAME}-router"),
@@ -254,16 +254,16 @@ def test_then_it_goes_and_the_engines_stay() -> None:
 
 
 def test_one_of_the_shared_ones_name_goes_at_once_since_it_stands_in_the_way() -> None:
-    todo = plan(moving(router(name=NAME, ready=("False", c.NAME_CONFLICT)), ref=NAME), SETTINGS)
+    todo = plan(moving(router(name=NAME, ready=("False", c.NAME_CONFLICT)), ref=NAME), SETTINGS, now=NOW)
     assert ("Service", NAME) in {(each.kind, each.name) for each in todo.deletes}
-    assert plan(moving(None, ref=NAME), SETTINGS).deletes == ()
+    assert plan(moving(None, ref=NAME), SETTINGS, now=NOW).deletes == ()
 
 
 def test_an_engine_that_is_no_longer_wanted_does_not_wait_for_a_router() -> None:
     seen = moving(None)
     extra = copy.deepcopy(seen.children["Service", f"{NAME}-engine"])
     extra["metadata"] |= {"name": "old", "uid": "old"}
-    todo = plan(replace(seen, children={**seen.children, ("Service", "old"): extra}), SETTINGS)
+    todo = plan(replace(seen, children={**seen.children, ("Service", "old"): extra}), SETTINGS, now=NOW)
     assert [each.name for each in todo.deletes] == ["old"]
 
 

@@ -26,8 +26,9 @@ from tests.controller.objects import (
     workload,
 )
 from tokenfleet.api import conditions as c
+from tokenfleet.api.conditions import Verdict
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMDeploymentStatus
-from tokenfleet.controller.observed import Download, Json, Observed, Outcome, Refusal
+from tokenfleet.controller.observed import Download, Figures, Json, Observed, Outcome, Refusal
 from tokenfleet.controller.status import build_status
 from tokenfleet.errors import InvalidSpec
 
@@ -216,8 +217,22 @@ def _outcomes() -> st.SearchStrategy[Outcome]:
     )
 
 
-_SPECS: list[Any] = [{}, {"replicas": 0}, {"replicas": 3}, {"accelerator": "nvidia-h100-80gb"}]
-
+_SPECS: list[Any] = [
+    {},
+    {"replicas": 0},
+    {"replicas": 3},
+    {"accelerator": "nvidia-h100-80gb"},
+    {"autoscaling": {"maxReplicas": 3}},
+    {"autoscaling": {"maxReplicas": 3, "actuator": "HPA"}},
+    {"autoscaling": {"maxReplicas": 3}, "suspend": True},
+]
+_SCALED = {"desired": 2, "actuator": "Builtin", "specReplicas": 1}
+_SENSES: list[Any] = [
+    {},
+    {"wanted": 2, "scaling": _SCALED, "scaling_ready": Verdict(status="True", reason=c.AS_EXPECTED, message="Well.")},
+    {"wanted": 0, "scaling": {**_SCALED, "desired": 0}, "figures": Figures(queue_depth=0, in_flight=0)},
+    {"scaling_ready": Verdict(status="False", reason=c.SIGNAL_STALE, message="A router is silent.")},
+]
 
 _DOWNLOADS = (None, Download(pod="pod-0", done=0, total=2**40), Download(pod="gone", done=1, total=2, left=0))
 
@@ -229,18 +244,19 @@ _DOWNLOADS = (None, Download(pod="pod-0", done=0, total=2**40), Download(pod="go
     valid=st.booleans(),
     made=st.booleans(),
     download=st.sampled_from(_DOWNLOADS),
+    senses=st.sampled_from(_SENSES),
 )
 def test_a_status_is_whole_quiet_and_never_contradicts_itself(
-    pods: tuple[Json, ...], outcome: Outcome, fields: Json, valid: bool, made: bool, download: Download | None
+    pods: tuple[Json, ...], outcome: Outcome, fields: Json, valid: bool, made: bool, download: Download | None, senses: Json
 ) -> None:
     deployment = llm_deployment(**fields)
-    seen = replace(observed(*pods, deployment=deployment, children=None if made else ()), download=download)
+    seen = replace(observed(*pods, deployment=deployment, children=None if made else ()), download=download, **senses)
     spec: LLMDeploymentSpec | InvalidSpec = spec_of(deployment) if valid else InvalidSpec("no")
     body = status(seen, outcome=outcome, spec=spec)
 
     LLMDeploymentStatus.model_validate(body)
     states = {each["type"]: each["status"] for each in body["conditions"]}
-    assert (states[c.READY] == "True") == all(states[part] == "True" for part in c.PARTS)
+    assert (states[c.READY] == "True") == all(states[part] == "True" for part in c.PARTS if part != c.SCALING_READY)
     assert {each["reason"] for each in body["conditions"]} <= c.REASONS.keys()
     assert all(each["message"].endswith(".") for each in body["conditions"])
     if states[c.READY] == "True":

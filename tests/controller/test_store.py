@@ -7,7 +7,7 @@ import pytest
 from tokenfleet import contract
 from tokenfleet.controller import kinds
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.store import Store
+from tokenfleet.controller.store import Key, Place, Store
 
 KEY = (contract.KIND, "ns", "llama")
 OTHER = (contract.KIND, "ns", "mistral")
@@ -187,3 +187,42 @@ def test_owners_are_counted_by_kind() -> None:
     store.put(shared_router())
     assert (store.count(kinds.LLM_DEPLOYMENT), store.count(kinds.LLM_ROUTER)) == (1, 1)
     assert sorted(store.owners()) == [KEY, ROUTER]
+
+
+# --- what is asked without a whole snapshot
+
+
+def test_whoever_listens_hears_of_each_change_and_of_whom_it_concerns() -> None:
+    store = filled()
+    heard: list[tuple[Place, Key]] = []
+    store.listen(lambda place, key: heard.append((place, key)))
+    place = ("Service", "ns", "child")
+    store.put(child(version=2))
+    assert heard == [], "old news"
+    store.put(child(version=3))
+    store.remove(child(version=4))
+    assert heard == [(place, KEY)] * 2
+
+
+def test_pods_are_found_by_their_role() -> None:
+    store = filled()
+    for number, role in enumerate((contract.ROLE_ENGINE, contract.ROLE_ROUTER), start=5):
+        body = child(version=number, kind="Pod", uid=role)
+        body["metadata"] |= {"name": role, "labels": {contract.LABEL_DEPLOYMENT: "llama", contract.LABEL_ROLE: role}}
+        store.put(body)
+    assert [pod["metadata"]["name"] for pod in store.pods(KEY, role=contract.ROLE_ROUTER)] == [contract.ROLE_ROUTER]
+    assert store.pods(OTHER, role=contract.ROLE_ROUTER) == []
+
+
+def test_one_object_and_its_version() -> None:
+    store = filled()
+    assert store.version(KEY) == 1
+    assert store.get(KEY) == deployment()
+    assert (store.version(OTHER), store.get(OTHER)) == (None, None)
+
+
+def test_the_router_that_is_named_whether_it_is_there_or_not() -> None:
+    store = filled()
+    assert store.router_of(KEY) is None
+    store.put(sharing(version=2))
+    assert store.router_of(KEY) == ROUTER

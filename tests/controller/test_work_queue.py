@@ -124,6 +124,9 @@ async def test_one_that_never_settles_is_slowed_down_whatever_comes_in(queue: Wo
         assert len(queue) == 1
     assert waits[:3] == [2.0, 4.0, 8.0] and waits[-1] == HOLD_CAP_SECONDS
     queue.done(await queue.get())
+    for _ in range(UNSETTLED_TURNS):
+        queue.add(A)
+        queue.done(await queue.get(), wrote=True)
     queue.add(A)
     assert len(queue) == 1, "a turn without writes settles it"
 

@@ -1,16 +1,16 @@
 """A Kubernetes API of dictionaries, as far as a reconcile needs one, with every write on record and faults on demand."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tests.controller.objects import NAME, NAMESPACE, SETTINGS, llm_deployment
+from tests.controller.objects import NAME, NAMESPACE, NOW, SETTINGS, llm_deployment
 from tokenfleet import contract
 from tokenfleet.controller import kinds
 from tokenfleet.controller.cluster import ClusterError, Stale
-from tokenfleet.controller.kinds import Kind
+from tokenfleet.controller.kinds import POD, Kind
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.reconcile import Reconciler, Turn
+from tokenfleet.controller.reconcile import Reconciler, Senses, Turn
 from tokenfleet.controller.store import Key, Place, Store, place_of
 from tokenfleet.settings import ControllerSettings
 
@@ -31,6 +31,8 @@ class World:
         """Of the container that fetches the model, by pod."""
         self.log_reads: list[str] = []
         self.mutate: Callable[[Json], Json] = lambda body: body
+        self.unserved: set[str] = {"ScaledObject"}
+        """Kinds that this API server does not know."""
         self._version = 100
 
     def add(self, body: Json, **metadata: Any) -> Json:
@@ -61,13 +63,17 @@ class World:
 
     def watch(self, store: Store) -> None:
         for body in self.objects.values():
-            store.put(copy.deepcopy(body))
+            if body["kind"] in {kind.name for kind in kinds.STORED}:
+                store.put(copy.deepcopy(body))
 
     # What the reconciler calls ---------------------------------------------------------------------------------------
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
         self.reads.append((kind.name, namespace, name))
         return copy.deepcopy(self.objects.get((kind.name, namespace, name)))
+
+    async def serves(self, kind: Kind) -> bool:
+        return kind.name not in self.unserved
 
     async def log_tail(self, namespace: str, pod: str, container: str, *, lines: int, limit: int, seconds: float) -> str:
         self.log_reads.append(pod)
@@ -97,6 +103,25 @@ class World:
         if self.objects[kind.name, namespace, name]["metadata"]["uid"] == uid:
             del self.objects[kind.name, namespace, name]
 
+    async def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str | None], *, uid: str) -> Json:
+        self._note("annotate", POD, name)
+        pod = self._pod(name, uid)
+        kept = {key: value for key, value in (pod["metadata"].get("annotations") or {}).items() if key not in annotations}
+        said = {key: value for key, value in annotations.items() if value is not None}
+        return self.add({**pod, "metadata": {**pod["metadata"], "annotations": {**kept, **said}}})
+
+    async def set_pod_condition(self, namespace: str, name: str, condition: Json, *, uid: str) -> Json:
+        self._note("condition", POD, name)
+        pod = self._pod(name, uid)
+        others = [each for each in pod["status"].get("conditions") or [] if each["type"] != condition["type"]]
+        return self.add({**pod, "status": {**pod["status"], "conditions": [*others, condition]}})
+
+    def _pod(self, name: str, uid: str) -> Json:
+        pod = self.objects.get((POD.name, NAMESPACE, name))
+        if pod is None or pod["metadata"]["uid"] != uid:
+            raise Stale("another pod")
+        return pod
+
     async def post_event(self, event: Json) -> None:
         self._note("event", Kind("Event", "", "v1", "events"), event["reason"])
 
@@ -108,9 +133,9 @@ class World:
 class Operator:
     """A reconciler with its store, that sees the world as a watch would show it."""
 
-    def __init__(self, world: World, *, settings: ControllerSettings = SETTINGS) -> None:
-        self.world, self.store = world, Store()
-        self.reconciler = Reconciler(self.store, world, settings, now=lambda: "2026-03-01T12:00:00Z")
+    def __init__(self, world: World, *, settings: ControllerSettings = SETTINGS, senses: Senses | None = None) -> None:
+        self.world, self.store, self.now = world, Store(), NOW
+        self.reconciler = Reconciler(self.store, world, settings, senses=senses, now=lambda: self.now)
         self.last = Turn()
         world.watch(self.store)
 

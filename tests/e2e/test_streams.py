@@ -70,3 +70,21 @@ async def test_an_error_is_announced_or_lost(answer: httpx.Response | Exception,
 async def test_an_answer_in_one_piece_is_counted_too(tokens: int, outcome: str) -> None:
     answer = httpx.Response(200, json={"usage": {"completion_tokens": tokens}})
     assert set((await _outcome(answer, stream=False)).outcomes) == {outcome}
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [pytest.param("xxx", "whole", id="the text that was learnt"), pytest.param("xxy", "truncated", id="another text")],
+)
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "not streamed"])
+async def test_another_text_of_the_right_length_is_no_whole_answer(text: str, outcome: str, stream: bool) -> None:
+    body = WHOLE if stream else json.dumps({"choices": [{"text": "xxx"}], "usage": {"completion_tokens": TOKENS}})
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        return httpx.Response(200, text=body)
+
+    load = streams.Load(url="http://router", model="m", streams=1, tokens=TOKENS, stream=stream, texts={0: text})
+    async with streams.running(load, httpx.MockTransport(handle)) as tally:
+        await streams.until(lambda: tally.outcomes.total() > 0)
+    assert set(tally.outcomes) == {outcome}

@@ -1,15 +1,19 @@
 """What the chart renders to, by the real helm. No API server: tests/integration/test_chart_install.py has that."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from e2e.cluster import tools
 from tests.conftest import Golden
 from tests.integration.command_lines import CHART, KUBERNETES, ROOT, Json, documents, render, run
+from tokenfleet import contract
 from tokenfleet.settings import ControllerSettings
 
 VALUES = ROOT / "tests" / "chart" / "values"
@@ -78,6 +82,8 @@ def test_lint_has_nothing_to_say(name: str) -> None:
         pytest.param("watchNamespaces=models", "at '/watchNamespaces': got string, want array", id="a word for a list"),
         pytest.param("watchNamespaces[0]=Models", "at '/watchNamespaces/0'", id="a namespace that cannot exist"),
         pytest.param("tests.deployment=demo", "at '/tests/deployment'", id="a deployment without its namespace"),
+        pytest.param("autoscaling.keda.enable=true", "additional properties 'enable' not allowed", id="a switch misspelt"),
+        pytest.param("autoscaling.externalMetrics.tls.caBundle=/ca.pem", "tls/caBundle'", id="a path where PEM is due"),
         pytest.param("resources=null", "missing property 'resources'", id="a value taken away"),
     ],
 )
@@ -116,6 +122,8 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
                 "lease_seconds": 15,
                 "liveness_seconds": 120,
                 "log_level": "info",
+                "external_metrics_dir": None,
+                "keda_address": None,
             },
             id="by default",
         ),
@@ -133,6 +141,8 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
                 "lease_seconds": 30,
                 "liveness_seconds": 240,
                 "log_level": "debug",
+                "external_metrics_dir": Path("/etc/tokenfleet/external-metrics"),
+                "keda_address": "llm-fleets-keda.tokenfleet-system.svc:9091",
             },
             id="with everything set",
         ),
@@ -144,7 +154,12 @@ def test_the_controller_reads_what_the_values_say(rendered: list[Json], expected
     assert {name: getattr(settings, name) for name in expected} == expected
     assert (settings.identity, settings.own_namespace) == ("tokenfleet-7d9f-x2", "tokenfleet-system")
     ports = {port["name"]: port["containerPort"] for port in container(rendered)["ports"]}
-    assert ports == {"health": settings.health_port, "metrics": settings.metrics_port}
+    assert ports == {
+        "health": settings.health_port,
+        "metrics": settings.metrics_port,
+        **({"external": settings.external_metrics_port} if settings.external_metrics_dir else {}),
+        **({"keda": settings.keda_port} if settings.keda_address else {}),
+    }
     assert container(rendered)["image"] == settings.operator_image
 
 
@@ -159,7 +174,8 @@ def test_no_role_has_a_wildcard_or_reads_secrets(rendered: list[Json]) -> None:
     assert granted
     for rule in granted:
         assert not any("*" in entry for key in ("apiGroups", "resources", "verbs") for entry in rule[key]), rule
-        assert not {"secrets", "pods/exec", "nodes"} & set(rule["resources"]), rule
+        assert not {"secrets", "pods/exec"} & set(rule["resources"]), rule
+        assert "nodes" not in rule["resources"] or set(rule["verbs"]) == {"list", "watch"}, rule
         assert not {"escalate", "bind", "impersonate"} & set(rule["verbs"]), rule
 
 
@@ -178,6 +194,14 @@ def test_logs_of_pods_may_be_read_where_models_are_fetched(rendered: list[Json],
     }
     assert list(granting) == namespaces
     assert all(rule["verbs"] == ["get"] and rule["resources"] == ["pods/log"] for rule in granting.values())
+
+
+def test_nodes_are_read_and_watched_only_where_the_whole_cluster_is(name: str, rendered: list[Json]) -> None:
+    assert any("nodes" in rule["resources"] for rule in rules(rendered)) is (name == "default")
+    assert environment(rendered)["TOKENFLEET_WATCH_NODES"] == ("true" if name == "default" else "false")
+    without = documents(render("--set", "rbac.nodes=false").ok())
+    assert not any("nodes" in rule["resources"] for rule in rules(without))
+    assert environment(without)["TOKENFLEET_WATCH_NODES"] == "false"
 
 
 def test_with_watched_namespaces_no_right_is_cluster_wide() -> None:
@@ -201,12 +225,65 @@ def test_the_crds_are_those_in_crds(name: str) -> None:
     assert crds in (plain, [])
 
 
-def test_the_service_selects_the_controllers_pods_alone(rendered: list[Json]) -> None:
+def test_the_services_select_the_controllers_pods_alone(name: str, rendered: list[Json]) -> None:
     template = one(rendered, "Deployment")["spec"]["template"]
-    selector = one(rendered, "Service")["spec"]["selector"]
-    assert selector == one(rendered, "Deployment")["spec"]["selector"]["matchLabels"]
-    assert selector.items() <= template["metadata"]["labels"].items()
-    assert not selector.items() <= one(rendered, "Pod")["metadata"]["labels"].items()
+    selectors = [document["spec"]["selector"] for document in rendered if document["kind"] == "Service"]
+    assert [selector.pop(contract.LABEL_LEADER, None) for selector in selectors] == (
+        ["true", "true", None] if name == "everything" else [None]
+    )
+    for selector in selectors:
+        assert selector == one(rendered, "Deployment")["spec"]["selector"]["matchLabels"]
+        assert selector.items() <= template["metadata"]["labels"].items()
+        assert not selector.items() <= one(rendered, "Pod")["metadata"]["labels"].items()
+
+
+EXTERNAL, KEDA = "autoscaling.externalMetrics.enabled=true", "autoscaling.keda.enabled=true"
+
+
+def test_nobody_elses_api_is_taken_unasked() -> None:
+    for flag in ([], ["--set", KEDA]):
+        kinds = {document["kind"] for document in documents(render(*flag).ok())}
+        assert not kinds & {"APIService", "Secret"}
+
+
+def test_the_certificate_of_external_metrics_is_its_services_and_the_api_server_knows_its_authority() -> None:
+    rendered = documents(render("--set", EXTERNAL).ok())
+    service, secret = one(rendered, "APIService")["spec"], one(rendered, "Secret")
+    chain, authority = (x509.load_pem_x509_certificate(b64decode(secret["data"][name])) for name in ("tls.crt", "ca.crt"))
+    chain.verify_directly_issued_by(authority)
+    key = serialization.load_pem_private_key(b64decode(secret["data"]["tls.key"]), password=None)
+    assert key.public_key() == chain.public_key()
+    host = f"{service['service']['name']}.{service['service']['namespace']}.svc"
+    assert host in chain.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
+    assert service["caBundle"] == secret["data"]["ca.crt"]
+    mounted = {volume["name"]: volume for volume in one(rendered, "Deployment")["spec"]["template"]["spec"]["volumes"]}
+    assert mounted["external-metrics"]["secret"]["secretName"] == secret["metadata"]["name"]
+    assert "insecureSkipTLSVerify" not in service
+
+
+def test_a_certificate_of_ones_own_needs_its_authority() -> None:
+    own = ["--set", EXTERNAL, "--set", "autoscaling.externalMetrics.tls.secretName=own"]
+    assert "set autoscaling.externalMetrics.tls.caBundle" in render(*own).error
+    annotation = r"autoscaling.externalMetrics.annotations.cert-manager\.io/inject-ca-from=a/b"
+    rendered = documents(render(*own, "--set", annotation).ok())
+    assert "caBundle" not in one(rendered, "APIService")["spec"]
+    assert "Secret" not in {document["kind"] for document in rendered}
+
+
+@pytest.mark.parametrize(
+    ("flag", "rights"),
+    [
+        pytest.param([], set(), id="neither is served"),
+        pytest.param(["--set", KEDA], {"scaledobjects"}, id="KEDA's scaler"),
+        pytest.param(["--set", EXTERNAL], {"subjectaccessreviews"}, id="external metrics"),
+    ],
+)
+def test_the_rights_for_autoscalers_of_others_go_with_what_is_served(flag: list[str], rights: set[str]) -> None:
+    rendered = documents(render(*flag).ok())
+    granted = {resource for rule in rules(rendered) for resource in rule["resources"]}
+    assert granted & {"scaledobjects", "subjectaccessreviews"} == rights
+    (leases,) = [role for role in rendered if role["kind"] == "Role" and role["metadata"]["name"].endswith("-leases")]
+    assert [rule["verbs"] for rule in leases["rules"] if "pods" in rule["resources"]] == ([["patch"]] if flag else [])
 
 
 def test_user_labels_are_everywhere_and_do_not_replace_ours() -> None:

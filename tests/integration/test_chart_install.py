@@ -87,6 +87,29 @@ def test_uninstalling_leaves_the_crds_and_what_users_made(kubectl: Kubectl) -> N
     kubectl("delete", "llmd,llmr", "--all", "-n", "models").ok()
 
 
+def test_the_certificate_of_external_metrics_is_kept_at_upgrades(kubectl: Kubectl) -> None:
+    """And goes with the release, as the API does that it is for: no other one was there before."""
+
+    def secret() -> Json:
+        name = "tokenfleet-external-metrics"
+        return dict(json.loads(kubectl("get", "secret", name, "-n", "tokenfleet-system", "-o", "json").ok())["data"])
+
+    def authority() -> str:
+        return kubectl("get", "apiservice", "v1beta1.external.metrics.k8s.io", "-o", "jsonpath={.spec.caBundle}").ok()
+
+    values: list[str | Path] = ["--set", "crds.enabled=false,autoscaling.externalMetrics.enabled=true"]
+    helm(kubectl, "install", "tokenfleet", CHART, *values).ok()
+    made = secret()
+    assert made["ca.crt"] == authority()
+    other: list[str | Path] = ["install", "other", CHART, *values, "--set", "rbac.userRoles=false"]
+    assert 'APIService "v1beta1.external.metrics.k8s.io"' in helm(kubectl, *other).error, "only one may serve it"
+    helm(kubectl, "upgrade", "tokenfleet", CHART, *values, "--set", "replicas=2").ok()
+    assert (secret(), authority()) == (made, made["ca.crt"])
+    helm(kubectl, "upgrade", "tokenfleet", CHART, "--set", "crds.enabled=false").ok()
+    assert "NotFound" in kubectl("get", "apiservice", "v1beta1.external.metrics.k8s.io").error
+    helm(kubectl, "uninstall", "tokenfleet").ok()
+
+
 def test_the_manifest_of_the_notes_is_taken(kubectl: Kubectl) -> None:
     kubectl("apply", "--server-side", "-f", ROOT / "crds").ok()
     for crd in CRDS:

@@ -31,6 +31,7 @@ HELD_FOR_OTHERS: set[Right] = {
     ("tokenfleet.dev", "llmrouters", "get"),  # granted on, to shared routers
     ("tokenfleet.dev", "llmrouters/finalizers", "update"),  # as below
     ("", "pods", "get"),  # granted on, to routers
+    ("", "resourcequotas", "list"),  # before a GPU replica more, which nobody wants here
     ("tokenfleet.dev", "llmdeployments/finalizers", "update"),  # asked for where OwnerReferencesPermissionEnforcement is on
 }
 OF_OTHER_DAYS = {"get", "delete"}
@@ -47,6 +48,11 @@ FETCHING: Json = {
     ],
 }
 """The status of a pod that fetches a model, as a kubelet would report it."""
+UP: Json = {
+    "phase": "Running",
+    "conditions": [{"type": "ContainersReady", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+}
+"""And of one that only lacks the routers' use."""
 LEASE = ("-n", SYSTEM, "get", "lease", contract.LEADER_LEASE, "-o", "jsonpath={.spec.holderIdentity}")
 
 
@@ -94,6 +100,7 @@ def fetching_pod(deployment: str) -> Json:
         "kind": "Pod",
         "metadata": {"name": f"{deployment}-engine-a", "namespace": "models", "labels": labels},
         "spec": {
+            "readinessGates": [{"conditionType": contract.CONDITION_IN_USE}],
             "initContainers": [container(contract.CONTAINER_FETCH)],
             "containers": [container(contract.CONTAINER_ENGINE)],
         },
@@ -170,6 +177,7 @@ def test_the_rights_are_enough_and_are_used(controller: Controller) -> None:
     kubectl = controller.kubectl
     demo = yaml.safe_load((ROOT / "examples" / "quickstart.yaml").read_text())
     taken = {**demo, "metadata": {"name": "taken"}}
+    demo["spec"]["autoscaling"] = {"maxReplicas": 2, "actuator": "HPA"}
     service = {"apiVersion": "v1", "kind": "Service", "spec": {"ports": [{"port": 1}]}}
     objects = [{**each, "metadata": {"name": each["metadata"]["name"], "namespace": "models"}} for each in (demo, taken)]
     router = {"apiVersion": "tokenfleet.dev/v1alpha1", "kind": "LLMRouter", "spec": {}}
@@ -180,6 +188,7 @@ def test_the_rights_are_enough_and_are_used(controller: Controller) -> None:
         return kubectl("-n", "models", "get", kind, "-o", "name").ok().split()
 
     eventually("the router of demo", lambda: "deployment.apps/demo-router" in names("deployments"))
+    eventually("its autoscaler", lambda: "horizontalpodautoscaler.autoscaling/demo" in names("hpa"))
     eventually("the shared router", lambda: "deployment.apps/shared-router" in names("deployments"))
     eventually("the Service of demo", lambda: "service/demo" in names("services"))
     kubectl("-n", "models", "delete", "service", "demo").ok()
@@ -195,6 +204,16 @@ def test_the_rights_are_enough_and_are_used(controller: Controller) -> None:
     eventually(
         "the download to be told", lambda: kubectl("-n", "models", "get", "llmd", "demo", "-o", reason).ok() == "FetchingModel"
     )
+
+    status = json.dumps({"status": UP})
+    kubectl("-n", "models", "patch", "pod", "demo-engine-a", "--subresource=status", "--type=merge", "-p", status).ok()
+    gate = f"jsonpath={{.status.conditions[?(@.type=='{contract.CONDITION_IN_USE}')].status}}"
+    eventually(
+        "its gate to be opened", lambda: kubectl("-n", "models", "get", "pod", "demo-engine-a", "-o", gate).ok() == "True"
+    )
+    kubectl("-n", "models", "patch", "llmd", "demo", "--type=merge", "-p", json.dumps({"spec": {"suspend": True}})).ok()
+    mark = f"jsonpath={{.metadata.annotations.{contract.ANNOTATION_DRAINING.replace('.', chr(92) + '.')}}}"
+    eventually("it to be marked", lambda: kubectl("-n", "models", "get", "pod", "demo-engine-a", "-o", mark).ok())
 
     controller.process.terminate()
     assert controller.process.wait(20) == 0, controller.log.read_text()

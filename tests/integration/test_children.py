@@ -47,6 +47,7 @@ PODS: list[Json] = [
     {"securityContext": {"fsGroup": 1000, "supplementalGroups": [4, 5]}, "terminationGracePeriodSeconds": 7},
 ]
 """podTemplates that the API server keeps in another form than a person writes them."""
+AUTOSCALED: Json = {"maxReplicas": 4, "actuator": "HPA"}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +69,11 @@ def applied(api: httpx.Client, child: Json) -> Json:
     "spec",
     [
         *(pytest.param(spec, id=case) for case, spec in CASES.items()),
+        pytest.param({"autoscaling": AUTOSCALED}, id="scaled by a HorizontalPodAutoscaler"),
+        pytest.param(
+            {"autoscaling": AUTOSCALED | {"queueDepth": 20_000, "concurrency": 1234, "scaleDown": {"stabilizationSeconds": 0}}},
+            id="scaled likewise, by large numbers and without a window",
+        ),
         *(
             pytest.param({"podTemplate": {"spec": spec}}, id=f"podTemplate with {', '.join(spec)} {n}")
             for n, spec in enumerate(PODS)

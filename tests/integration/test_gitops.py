@@ -27,6 +27,7 @@ NOT_DEGRADED = {
     "RouterNotFound": "Progressing",
     "RouterStarting": "Progressing",
     "ScaledToZero": "Suspended",
+    "Suspended": "Suspended",
     "Unschedulable": "Progressing",
     "Updating": "Progressing",
     "VolumeNotReady": "Progressing",

@@ -58,7 +58,7 @@ def make_ready(namespace: Namespace, name: str) -> None:
         spec = {"containers": [{"name": "router", "image": "x"}]}
         namespace.create("Pod", {"metadata": {"name": pod, "labels": {**labels, "pod-template-hash": "a"}}, "spec": spec})
         ready = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:01Z"}
-        status = {"phase": "Running", "podIP": "10.9.9.9", "conditions": [ready]}
+        status = {"phase": "Running", "podIP": "127.9.9.9", "conditions": [ready]}
         namespace.patch("Pod", pod, {"status": status}, subresource="status")
     counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), replicas)
     done = {"observedGeneration": body["metadata"]["generation"], **counts}

@@ -58,6 +58,19 @@ annotations:
 {{- end -}}
 {{- end -}}
 
+{{/* Whether autoscalers of others ask the controller that leads. */}}
+{{- define "tokenfleet.serves" -}}
+{{- if or .Values.autoscaling.externalMetrics.enabled .Values.autoscaling.keda.enabled }}true{{ end -}}
+{{- end -}}
+
+{{- define "tokenfleet.externalMetricsName" -}}
+{{ include "tokenfleet.fullname" . }}-external-metrics
+{{- end -}}
+
+{{- define "tokenfleet.externalMetricsSecret" -}}
+{{ default (include "tokenfleet.externalMetricsName" .) .Values.autoscaling.externalMetrics.tls.secretName }}
+{{- end -}}
+
 {{/* What the controller may do where it watches. */}}
 {{- define "tokenfleet.rules" -}}
 # The API server lets nobody grant more than they hold: `get` here, and on pods, is what routers are given.
@@ -76,14 +89,34 @@ annotations:
   resources: [{{ join ", " $resources }}]
   verbs: [get, list, watch, create, patch, delete]
 {{- end }}
+# Goodbyes: a pod that drains is marked by an annotation, one that routers use by a condition.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
+- apiGroups: [""]
+  resources: [pods/status]
+  verbs: [patch]
+# How many GPUs the namespace may have is asked before more replicas are started.
+- apiGroups: [""]
+  resources: [resourcequotas]
+  verbs: [list]
+{{- if and .Values.rbac.nodes (not .Values.watchNamespaces) }}
+# Nodes that are about to be taken away say so by a taint or an annotation; their engines are replaced before.
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list, watch]
+{{- end }}
 {{- if .Values.rbac.podLogs }}
 # The last lines of the container that fetches a model say how far it is, which status.download shows. No other log is read.
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
+{{- end }}
+{{- if .Values.autoscaling.keda.enabled }}
+# ScaledObjects are not watched: their kind may not be there.
+- apiGroups: [keda.sh]
+  resources: [scaledobjects]
+  verbs: [get, create, patch, delete]
 {{- end }}
 - apiGroups: [""]
   resources: [events]
@@ -114,6 +147,7 @@ annotations:
 {{- define "tokenfleet.children" -}}
 "": [serviceaccounts, services]
 apps: [deployments]
+autoscaling: [horizontalpodautoscalers]
 networking.k8s.io: [networkpolicies]
 policy: [poddisruptionbudgets]
 rbac.authorization.k8s.io: [rolebindings, roles]

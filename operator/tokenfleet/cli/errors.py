@@ -2,6 +2,7 @@
 
 CliError          1: the cluster, or what stands there, does not allow it
 ├── Unusable      2: an option or argument cannot be meant
+├── Unreachable   the cluster does not answer: who watches goes on for a while
 └── Conflict      somebody else changed the object meanwhile: look again; reaches a person only after several tries
 """
 
@@ -16,6 +17,10 @@ class CliError(TokenfleetError):
 
 class Unusable(CliError):
     code = 2
+
+
+class Unreachable(CliError):
+    pass
 
 
 class Conflict(CliError):

@@ -8,14 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from tokenfleet.cli import key_entries
+from tokenfleet.cli import key_entries, options
 from tokenfleet.cli.errors import Unusable
 from tokenfleet.cli.key_entries import Addition, Entry, Wanted
 from tokenfleet.cli.key_store import KeyStore, Snapshot, change, open_store
@@ -49,12 +48,7 @@ app = typer.Typer(
 
 _Namespace = Annotated[str | None, typer.Option("--namespace", "-n", help="Of the Secret; that of the context where left out.")]
 _Secret = Annotated[str, typer.Option("--secret", "-s", envvar="TOKENFLEET_KEYS_SECRET", help="That auth.keysSecret names.")]
-_Context = Annotated[str | None, typer.Option("--context", help="Of the kubeconfig; the current one where left out.")]
-_Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="KUBECONFIG, or ~/.kube/config, where left out.")]
-_Json = Annotated[bool, typer.Option("--json", help="For programs.")]
 _SECRET: Final = "tokenfleet-keys"
-_WIDE: Final = 1_000
-"""Columns of what is no terminal: there, a row is one line."""
 
 
 @app.command()
@@ -74,9 +68,9 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask no cluster: print the Secret, for a repository.")] = False,
     namespace: _Namespace = None,
     secret: _Secret = _SECRET,
-    kube_context: _Context = None,
-    kubeconfig: _Kubeconfig = None,
-    as_json: _Json = False,
+    kube_context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    as_json: options.Json = False,
 ) -> None:
     """Make a key, and print it: this once, and never again.
 
@@ -120,9 +114,9 @@ def list_keys(
     context: typer.Context,
     namespace: _Namespace = None,
     secret: _Secret = _SECRET,
-    kube_context: _Context = None,
-    kubeconfig: _Kubeconfig = None,
-    as_json: _Json = False,
+    kube_context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show the keys that there are: never the keys themselves, which nobody has but their owners."""
     tools = _tools(context)
@@ -135,7 +129,7 @@ def list_keys(
         what = "has no keys" if seen.version is not None else "does not exist"
         typer.echo(f"The Secret {store.place} {what}. Make a key with `tokenfleet keys create NAME`.", err=True)
     else:
-        wide = None if Console().is_terminal else _WIDE
+        wide = None if Console().is_terminal else options.WIDE
         Console(width=wide).print(_table(rows))
 
 
@@ -145,8 +139,8 @@ def revoke(
     entry: Annotated[str, typer.Argument(help="As `tokenfleet keys list` shows it.", show_default=False)],
     namespace: _Namespace = None,
     secret: _Secret = _SECRET,
-    kube_context: _Context = None,
-    kubeconfig: _Kubeconfig = None,
+    kube_context: options.Context = None,
+    kubeconfig: options.Kubeconfig = None,
 ) -> None:
     """Take a key back. What it has running goes on to its end."""
     store = _tools(context).open_store(kubeconfig=kubeconfig, context=kube_context, namespace=namespace, secret=secret)

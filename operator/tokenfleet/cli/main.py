@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from tokenfleet.cli import keys
+from tokenfleet.cli import keys, rollout, scaling
 from tokenfleet.cli.errors import CliError
+from tokenfleet.cli.restart import restart
+from tokenfleet.cli.suspend import resume, suspend
 
 
 class _Sentences(typer.Typer):
@@ -33,6 +35,10 @@ app = _Sentences(
     ),
 )
 app.add_typer(keys.app, name="keys")
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(scaling.app, name="scaling")
+for command in (restart, suspend, resume):
+    app.command()(command)
 
 
 def _show_version(wanted: bool) -> None:

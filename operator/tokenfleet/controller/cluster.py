@@ -16,7 +16,7 @@ to touch one that appeared meanwhile; one that exists, with its uid.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -40,6 +40,8 @@ _AWAY: Final = frozenset({429, 502, 503, 504})
 """Answers that concern all calls."""
 _APPLY: Final = urlencode({"fieldManager": contract.FIELD_MANAGER, "force": "true"})
 _APPLY_TYPE: Final = "application/apply-patch+yaml"
+_MERGE_TYPE: Final = "application/merge-patch+json"
+_STRATEGIC_TYPE: Final = "application/strategic-merge-patch+json"
 
 
 class ClusterError(TokenfleetError):
@@ -102,6 +104,16 @@ class Cluster:
             return False
         return any(resource.get("name") == kind.plural for resource in found.get("resources") or ())
 
+    async def may_list(self, kind: Kind) -> bool:
+        """Whether we have the right to, in the whole cluster; told by a try, and taken for granted where nobody answers."""
+        try:
+            await self.call("GET", f"{kind.path(None)}?limit=1")
+        except Refused:
+            return False
+        except ClusterError:
+            return True
+        return True
+
     async def pages(self, kind: Kind, namespace: str | None, *, selector: str = "") -> AsyncIterator[tuple[list[Json], int]]:
         """All objects of a kind, page by page, each with the listing's resource version."""
         query = {"limit": str(PAGE), **({"labelSelector": selector} if selector else {})}
@@ -139,6 +151,20 @@ class Cluster:
         with suppress(Stale):
             await self._write("DELETE", kind.path(namespace, name), body)
 
+    async def annotate_pod(self, namespace: str, name: str, annotations: Mapping[str, str | None], *, uid: str) -> Json:
+        """Set these annotations of the pod with this uid, and take away those that are None. Returns the pod."""
+        body = {"metadata": {"uid": uid, "annotations": dict(annotations)}}
+        return await self._write("PATCH", POD.path(namespace, name), body, kind=_MERGE_TYPE)
+
+    async def set_pod_condition(self, namespace: str, name: str, condition: Json, *, uid: str) -> Json:
+        """Set this condition, of a type of ours, in the status of the pod with this uid. Returns the pod."""
+        body = {"metadata": {"uid": uid}, "status": {"conditions": [condition]}}
+        return await self._write("PATCH", POD.path(namespace, name, subresource="status"), body, kind=_STRATEGIC_TYPE)
+
+    async def label_pod(self, namespace: str, name: str, labels: Mapping[str, str | None]) -> Json:
+        """Set these labels of the controller's own pod, which needs no lead, and take away those that are None."""
+        return await self.call("PATCH", POD.path(namespace, name), {"metadata": {"labels": dict(labels)}}, kind=_MERGE_TYPE)
+
     async def post_event(self, event: Json) -> None:
         await self._write("POST", EVENT.path(event["metadata"]["namespace"]), event)
 
@@ -149,16 +175,18 @@ class Cluster:
             return await self.call("POST", LEASE.path(namespace), lease, seconds=seconds)
         return await self.call("PUT", LEASE.path(namespace, name), lease, seconds=seconds)
 
-    async def _write(self, method: str, path: str, body: Json) -> Json:
+    async def _write(self, method: str, path: str, body: Json, *, kind: str = "") -> Json:
         if not self._may_write():
             raise NotLeading(f"{method} {path} was not sent: this process is not sure to be the leader")
-        return await self.call(method, path, body)
+        return await self.call(method, path, body, kind=kind)
 
-    async def call(self, method: str, path: str, body: Json | None = None, *, seconds: float = CALL_SECONDS) -> Json:
-        """One request; the answer's JSON."""
+    async def call(
+        self, method: str, path: str, body: Json | None = None, *, seconds: float = CALL_SECONDS, kind: str = ""
+    ) -> Json:
+        """One request; the answer's JSON. kind: the body's content type, where it is not the usual one."""
         try:
             async with asyncio.timeout(seconds):
-                status, headers, data = await self._exchange(method, path, body, seconds)
+                status, headers, data = await self._exchange(method, path, body, seconds, kind=kind)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._reachability.failed(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
             raise Unavailable(f"{method} {path}: {type(error).__name__} {error}") from error
@@ -173,11 +201,13 @@ class Cluster:
             self._reachability.succeeded()
         raise decision
 
-    async def _exchange(self, method: str, path: str, body: Json | None, seconds: float) -> tuple[int, Any, bytes]:
+    async def _exchange(
+        self, method: str, path: str, body: Json | None, seconds: float, *, kind: str = ""
+    ) -> tuple[int, Any, bytes]:
         configuration = self._client.configuration
         headers = {
             "Accept": "application/json, */*",
-            "Content-Type": _APPLY_TYPE if method == "PATCH" else "application/json",
+            "Content-Type": kind or (_APPLY_TYPE if method == "PATCH" else "application/json"),
             "User-Agent": contract.FIELD_MANAGER,
         }
         if token := await configuration.get_api_key_with_prefix("BearerToken", alias="authorization"):

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 import kopf
 
 from tokenfleet import contract
-from tokenfleet.controller.kinds import CHILDREN, LEASE, OWNERS, POD, Kind
+from tokenfleet.controller.kinds import CHILDREN, LEASE, NODE, OWNERS, POD, Kind
 from tokenfleet.controller.observed import Json
 
 WATCH_SECONDS: Final = 300
@@ -71,13 +71,20 @@ class NoProgress(kopf.ProgressStorage):
         return essence
 
 
-def build_registry(connect: Callable[..., Any], *, objects: Listener, leases: Listener) -> kopf.OperatorRegistry:
-    """kopf's handlers: `connect` gives credentials, `objects` hears of everything stored, `leases` of the leader's Lease."""
+def build_registry(
+    connect: Callable[..., Any], *, objects: Listener, leases: Listener, nodes: Listener | None = None
+) -> kopf.OperatorRegistry:
+    """kopf's handlers: `connect` gives credentials, `objects` hears of everything stored, `leases` of the leader's Lease.
+
+    nodes: hears of all nodes; None: they are not watched.
+    """
     registry = kopf.OperatorRegistry()
     kopf.on.login(registry=registry)(connect)
     for kind in (*OWNERS, *CHILDREN, POD):
         _listen(registry, kind, objects)
     _listen(registry, LEASE, leases)
+    if nodes is not None:
+        _listen(registry, NODE, nodes)
     return registry
 
 

@@ -12,7 +12,7 @@ from tokenfleet import contract
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind; all of ours are namespaced."""
+    """One kind; all that we write are namespaced."""
 
     name: str
     group: str
@@ -37,10 +37,15 @@ OWNERS: Final = (LLM_DEPLOYMENT, LLM_ROUTER)
 """The kinds that users write, and that own all others."""
 POD: Final = Kind("Pod", "", "v1", "pods")
 LEASE: Final = Kind("Lease", "coordination.k8s.io", "v1", "leases")
+NODE: Final = Kind("Node", "", "v1", "nodes")
+"""Of no namespace: watched where the controller may, and not stored."""
 EVENT: Final = Kind("Event", "", "v1", "events")
+SCALED_OBJECT: Final = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobjects")
+"""KEDA's, and so not in every cluster: neither watched nor stored."""
 
 CHILDREN: Final = (
     Kind("Deployment", "apps", "v1", "deployments"),
+    Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
     Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
     Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
     Kind("Role", "rbac.authorization.k8s.io", "v1", "roles"),

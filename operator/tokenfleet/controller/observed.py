@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokenfleet.api.conditions import Verdict
+
 Json = dict[str, Any]
 """A Kubernetes object, as its JSON has it."""
 
@@ -33,6 +35,46 @@ class Download:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrackLoad:
+    """What became of the requests of one track, the stable engines' or the canary's, as far as the routers can tell."""
+
+    requests: int = 0
+    """Answers that ended, since this controller follows the routers."""
+    failed: int = 0
+    """Those of them that failed by the engine's fault."""
+    ttft_p95: float | None = None
+    """Seconds, over the last half minute; None: no request."""
+    itl_p95: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What the routers last told of one LLMDeployment, all of them together."""
+
+    complete: bool
+    """Every router that is ready has told it lately. Where not, nothing may be concluded from what is missing."""
+    waiting: int = 0
+    """Requests, the durable queue's included."""
+    beyond: int = 0
+    """Those of them that engines hold beyond what they work on at once: they stand in `in_flight` too."""
+    in_flight: Mapping[str, int] = field(default_factory=dict)
+    """By pod."""
+    states: Mapping[str, str] = field(default_factory=dict)
+    """By pod: routable or draining where all routers say so; else unready or ejected, or mixed."""
+    idle_seconds: float | None = None
+    """Since the last request; None: none was seen."""
+    tracks: Mapping[str, TrackLoad] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """Of the load, as status shows it; None: the routers do not say."""
+
+    queue_depth: int | None
+    in_flight: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """A snapshot. Bodies come without managedFields."""
 
@@ -48,6 +90,21 @@ class Observed:
     """Of an LLMRouter: the LLMDeployments whose routerRef names it, by name."""
     download: Download | None = None
     """Of an LLMDeployment: how far a pod is that fetches the model, where one does and says so."""
+
+    load: Load | None = None
+    """Of an LLMDeployment: what its routers tell; None: none of them, as yet."""
+    unheard_since: str | None = None
+    """RFC 3339: since when `load` is not complete, as far as this controller knows; None: for ever, where it is not."""
+    wanted: int | None = None
+    """Of an autoscaled LLMDeployment: the replicas that autoscaling wants; None: it has not said so yet."""
+    scaling: Json | None = None
+    """Likewise: as status.scaling."""
+    scaling_ready: Verdict | None = None
+    """Likewise: whether the count can follow the load."""
+    figures: Figures | None = None
+    """What status is to show of the load; None: what it shows already."""
+    doomed_nodes: frozenset[str] = frozenset()
+    """Nodes that are about to be taken away."""
 
     @property
     def kind(self) -> str:
@@ -93,3 +150,5 @@ class Outcome:
     refusals: tuple[Refusal, ...] = ()
     conflicts: tuple[ChildKey, ...] = ()
     """Children whose name someone else's object has; those were left as they are."""
+    scaled_object: Verdict | None = None
+    """ScalingReady where KEDA decides."""

@@ -7,15 +7,18 @@ about to take is waited for; anything else at a child's name is somebody's, and 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from tokenfleet import contract
 from tokenfleet.api.v1alpha1 import PARSERS, Spec
 from tokenfleet.controller import shared_router
 from tokenfleet.controller.drift import covers, digest, projected, stamped
+from tokenfleet.controller.goodbyes import course
+from tokenfleet.controller.goodbyes.course import Course
 from tokenfleet.controller.observed import ChildKey, Json, Observed
 from tokenfleet.controller.resources import build_children
+from tokenfleet.controller.rollouts import rollout
 from tokenfleet.errors import InvalidSpec
 from tokenfleet.settings import ControllerSettings
 
@@ -50,6 +53,10 @@ class Plan:
     """Children whose name someone else's object has."""
     awaited: tuple[ChildKey, ...] = ()
     """Children whose name is still taken by one that is going away."""
+    course: Course = course.NONE
+    """What to do about the engine pods themselves."""
+    rollout: Json | None = None
+    """As status.rollout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +77,24 @@ class _Standing(Enum):
     THEIRS = auto()
 
 
-def plan(observed: Observed, settings: ControllerSettings, *, accepted: Mapping[ChildKey, Accepted] | None = None) -> Plan:
+def plan(
+    observed: Observed, settings: ControllerSettings, *, now: str, accepted: Mapping[ChildKey, Accepted] | None = None
+) -> Plan:
     """What to write for one owner. Nothing at all, where its spec cannot be run: what ran before goes on."""
     try:
         spec = PARSERS[observed.kind](observed.name, observed.owner.get("spec"))
-        wanted = build_children(observed.owner, spec, settings)
+        settled = course.settle(observed, spec, now=now)
+        wanted = build_children(
+            observed.owner, spec, settings, settled.replicas, router_max_in_flight=shared_router.max_in_flight(observed)
+        )
     except InvalidSpec as error:
-        return Plan(spec=error)
+        stage = (observed.owner.get("status") or {}).get("rollout")
+        return Plan(spec=error, course=course.keep(observed, now=now), rollout=stage)
+    steered = rollout.steer(observed, spec, wanted, ours=_ours(observed), now=now)
     draft = _Draft()
-    for child in wanted:
+    for child in steered.children:
         _place(draft, observed, stamped(child), accepted or {})
-    names = {(child["kind"], child["metadata"]["name"]) for child in wanted}
+    names = {(child["kind"], child["metadata"]["name"]) for child in steered.children}
     deletes = tuple(
         Delete(kind=kind, name=name, uid=live["metadata"]["uid"])
         for (kind, name), live in observed.children.items()
@@ -95,7 +109,20 @@ def plan(observed: Observed, settings: ControllerSettings, *, accepted: Mapping[
         deletes=deletes,
         conflicts=tuple(draft.conflicts),
         awaited=tuple(draft.awaited),
+        course=_joined(settled, steered),
+        rollout=steered.stage.as_status() if steered.stage is not None else None,
     )
+
+
+def _ours(observed: Observed) -> frozenset[ChildKey]:
+    return frozenset(key for key, live in observed.children.items() if belongs(live, observed))
+
+
+def _joined(settled: Course, steered: rollout.Rollout) -> Course:
+    """With what a rollout waits for."""
+    waits = [seconds for seconds in (settled.again_after, steered.again_after) if seconds is not None]
+    watches = settled.watches_load or steered.watches_load
+    return replace(settled, watches_load=watches, again_after=min(waits, default=None))
 
 
 @dataclass(slots=True)

@@ -5,13 +5,22 @@ requests.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from tokenfleet import contract
 from tokenfleet.controller.observed import Json
 
+_GATED: Final = "ReadinessGatesNotReady"
+"""The kubelet's reason where all containers of a pod are ready, and one of its gates is not open."""
+
 
 def role(pod: Json) -> str:
     return str((pod["metadata"].get("labels") or {}).get(contract.LABEL_ROLE, ""))
+
+
+def track(pod: Json) -> str:
+    """Whether it is a canary's, contract.TRACK_CANARY, or one of the stable ones."""
+    return str((pod["metadata"].get("labels") or {}).get(contract.LABEL_TRACK, contract.TRACK_STABLE))
 
 
 def is_going(pod: Json) -> bool:
@@ -25,14 +34,39 @@ def is_active(pod: Json) -> bool:
 
 
 def is_ready(pod: Json) -> bool:
+    """As Kubernetes sees it: a rollout, a ReplicaSet and a PodDisruptionBudget go by this."""
     return (condition(pod, "Ready") or {}).get("status") == "True"
+
+
+def is_up(pod: Json) -> bool:
+    """Whether it is ready, or would be but for its gate, which opens once routers use it.
+
+    That its containers are ready is not enough: the kubelet of a node that is lost takes nothing of that back.
+    """
+    return is_ready(pod) or (are_containers_ready(pod) and (condition(pod, "Ready") or {}).get("reason") == _GATED)
+
+
+def are_containers_ready(pod: Json) -> bool:
+    return (condition(pod, "ContainersReady") or {}).get("status") == "True"
+
+
+def awaits_use(pod: Json) -> bool:
+    """Whether all that it lacks is that routers use it."""
+    gates = (pod.get("spec") or {}).get("readinessGates") or ()
+    opened = (condition(pod, contract.CONDITION_IN_USE) or {}).get("status") == "True"
+    gated = any(gate.get("conditionType") == contract.CONDITION_IN_USE for gate in gates)
+    return gated and not opened and are_containers_ready(pod)
+
+
+def is_draining(pod: Json) -> bool:
+    """Whether it is marked so."""
+    return contract.ANNOTATION_DRAINING in (pod["metadata"].get("annotations") or {})
 
 
 def is_routable(pod: Json) -> bool:
     """Whether routers give it new requests."""
-    status = pod.get("status") or {}
-    draining = contract.ANNOTATION_DRAINING in (pod["metadata"].get("annotations") or {})
-    return not is_going(pod) and not draining and phase(pod) == "Running" and bool(status.get("podIP")) and is_ready(pod)
+    address = (pod.get("status") or {}).get("podIP")
+    return not is_going(pod) and not is_draining(pod) and phase(pod) == "Running" and bool(address) and is_up(pod)
 
 
 def phase(pod: Json) -> str:
@@ -60,6 +94,11 @@ def container(pod: Json, name: str) -> Json | None:
 def is_running(status: Json | None) -> bool:
     """Whether a container, by its status, runs right now."""
     return bool(((status or {}).get("state") or {}).get("running"))
+
+
+def has_begun(pod: Json) -> bool:
+    """Whether its engine came through its start, and so may have requests."""
+    return is_up(pod) or bool((container(pod, contract.CONTAINER_ENGINE) or {}).get("started"))
 
 
 def is_fetching(pod: Json) -> bool:

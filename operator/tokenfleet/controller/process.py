@@ -16,12 +16,15 @@ from kubernetes.aio.client.api_client import ApiClient
 
 from tokenfleet import contract
 from tokenfleet.controller import handlers
+from tokenfleet.controller.actuators.gauges import LoadGauges
+from tokenfleet.controller.actuators.servers import Servers
 from tokenfleet.controller.cluster import Cluster
 from tokenfleet.controller.connection import kopf_login
 from tokenfleet.controller.feed import Feed
+from tokenfleet.controller.goodbyes.notices import Notices
 from tokenfleet.controller.health import HealthServer
 from tokenfleet.controller.heartbeat import Heartbeat
-from tokenfleet.controller.kinds import LLM_DEPLOYMENT, LLM_ROUTER
+from tokenfleet.controller.kinds import LLM_DEPLOYMENT, LLM_ROUTER, NODE
 from tokenfleet.controller.leadership import Leadership, LostLeadership
 from tokenfleet.controller.metrics import Metrics
 from tokenfleet.controller.observed import Json
@@ -29,6 +32,7 @@ from tokenfleet.controller.reachability import Reachability
 from tokenfleet.controller.reconcile import Reconciler
 from tokenfleet.controller.resync import Resync
 from tokenfleet.controller.store import Store, version_of
+from tokenfleet.controller.surroundings import Surroundings
 from tokenfleet.controller.work_queue import WorkQueue
 from tokenfleet.controller.workers import Workers
 from tokenfleet.errors import InvalidSettings
@@ -68,11 +72,24 @@ class Process:
         self._resync = Resync(
             self._store, self._queue, self._cluster, namespaces=settings.watch_namespaces, seconds=settings.resync_seconds
         )
-        feed = Feed(self._store, self._queue, namespaces=settings.watch_namespaces, missed=self._resync.soon)
-        self._registry = handlers.build_registry(kopf_login(client), objects=feed.hear, leases=self._hear_lease)
+        self._feed = Feed(self._store, self._queue, namespaces=settings.watch_namespaces, missed=self._resync.soon)
+        self._login = kopf_login(client)
+        self._notices = Notices(self._store, self._queue)
+        self._surroundings = Surroundings(
+            self._store,
+            self._queue,
+            self._cluster,
+            self._metrics.registry,
+            identity=settings.identity,
+            doomed_nodes=self._notices.nodes,
+            told=lambda key: self._servers.changed(key),
+        )
+        self._servers = Servers(settings, self._cluster, LoadGauges(self._surroundings.load))
+        reconciler = Reconciler(self._store, self._cluster, settings, senses=self._surroundings)
+        self._surroundings.watching = reconciler.watching_load
         self._workers = Workers(
             self._queue,
-            Reconciler(self._store, self._cluster, settings),
+            reconciler,
             self._reachability,
             self._metrics,
             count=settings.workers,
@@ -93,6 +110,7 @@ class Process:
             await server.stop()
 
     async def _lead(self) -> None:
+        await self._servers.prepare()
         await self._leadership.acquire()
         self._leading = True
         self._metrics.leader.set(1)
@@ -115,20 +133,31 @@ class Process:
 
     def _start_working(self) -> list[asyncio.Task[Any]]:
         return [
+            *self._surroundings.start(),
             *self._workers.start(),
             asyncio.create_task(self._resync.keep(), name="resync"),
             asyncio.create_task(self._watch(), name="watch"),
+            *([asyncio.create_task(self._servers.keep(), name="serve autoscalers")] if self._servers.wanted else []),
         ]
 
     async def _watch(self) -> None:
         namespaces = self._settings.watch_namespaces
+        nodes = self._notices.hear if await self._may_watch_nodes() else None
         self._heartbeat.listen()
         await handlers.watch(
-            self._registry,
+            handlers.build_registry(self._login, objects=self._feed.hear, leases=self._hear_lease, nodes=nodes),
             handlers.build_settings(lease=contract.LEADER_LEASE),
             namespaces={*namespaces, self._settings.own_namespace} if namespaces else (),
             started=self._take_signals,
         )
+
+    async def _may_watch_nodes(self) -> bool:
+        if not self._settings.watch_nodes or self._settings.watch_namespaces:
+            return False
+        permitted = await self._cluster.may_list(NODE)
+        if not permitted:
+            logger.warning("Nodes may not be read, so their notices are not seen; the chart's rbac.nodes gives the right to.")
+        return permitted
 
     async def _read_everything(self) -> None:
         await self._resync.begin(self._reachability.wait)
@@ -156,6 +185,7 @@ class Process:
             await self._workers.finish(seconds=FINISH_SECONDS)
         for task in tasks:
             task.cancel()
+        await self._surroundings.stop()
         if not lost:
             await self._leadership.release()
         self._metrics.leader.set(0)

@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+from tokenfleet.api.conditions import Verdict
 from tokenfleet.controller import kinds
-from tokenfleet.controller.announcement import announcement
+from tokenfleet.controller.actuators.scaled_objects import ScaledObjects
+from tokenfleet.controller.announcement import announcements
 from tokenfleet.controller.cluster import ClusterError, Refused, Stale
 from tokenfleet.controller.downloads import Downloads, Logs
 from tokenfleet.controller.drift import covers
+from tokenfleet.controller.goodbyes.pod_writes import PodApi, open_gates, write_marks
 from tokenfleet.controller.kinds import Kind
-from tokenfleet.controller.observed import ChildKey, Json, Observed, Outcome, Refusal
+from tokenfleet.controller.observed import ChildKey, Figures, Json, Load, Observed, Outcome, Refusal
 from tokenfleet.controller.plan import Accepted, Apply, Plan, belongs, plan
 from tokenfleet.controller.status import build_status
 from tokenfleet.controller.store import Key, Store, place_of
@@ -32,14 +35,59 @@ def utc_now() -> str:
     return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-class Api(Logs, Protocol):
+class Api(Logs, PodApi, Protocol):
     """What a reconcile needs of the API; Cluster has it."""
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json | None: ...
     async def apply(self, kind: Kind, body: Json, *, uid: str | None) -> Json: ...
     async def apply_status(self, owner: Json, status: Json) -> Json: ...
     async def delete(self, kind: Kind, namespace: str, name: str, *, uid: str) -> None: ...
+    async def serves(self, kind: Kind) -> bool: ...
     async def post_event(self, event: Json) -> None: ...
+
+
+class Senses(Protocol):
+    """What else there is to know than the API server tells."""
+
+    def load(self, key: Key) -> Load | None:
+        """What the routers tell of an LLMDeployment."""
+
+    def wanted(self, key: Key) -> int | None:
+        """The replicas that autoscaling wants."""
+
+    def scaling(self, key: Key) -> Json | None:
+        """Likewise: as status.scaling."""
+
+    def scaling_ready(self, key: Key) -> Verdict | None:
+        """Likewise: whether the count can follow the load."""
+
+    def figures(self, key: Key) -> Figures | None:
+        """What status is to show of the load."""
+
+    def doomed_nodes(self) -> frozenset[str]:
+        """Nodes that are about to be taken away."""
+
+
+class NoSenses:
+    """Nothing is known."""
+
+    def load(self, key: Key) -> Load | None:
+        return None
+
+    def wanted(self, key: Key) -> int | None:
+        return None
+
+    def scaling(self, key: Key) -> Json | None:
+        return None
+
+    def scaling_ready(self, key: Key) -> Verdict | None:
+        return None
+
+    def figures(self, key: Key) -> Figures | None:
+        return None
+
+    def doomed_nodes(self) -> frozenset[str]:
+        return frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +115,26 @@ class _Effects:
 class Reconciler:
     """Reconciles one key at a time; several keys at once."""
 
-    def __init__(self, store: Store, api: Api, settings: ControllerSettings, *, now: Callable[[], str] = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        api: Api,
+        settings: ControllerSettings,
+        *,
+        senses: Senses | None = None,
+        now: Callable[[], str] = utc_now,
+    ) -> None:
         self._store, self._api, self._settings, self._now = store, api, settings, now
+        self._senses = senses or NoSenses()
+        self.watching_load: set[Key] = set()
+        """Whom another load concerns at once: there something waits for what the routers tell."""
+        self._unheard: dict[Key, str] = {}
+        """Since when not all routers tell."""
         self._doubts: dict[Key, set[ChildKey]] = {}
         """Children that the watch may not show as they are, if at all: an object without our label, a write that missed."""
         self._accepted: dict[Key, dict[ChildKey, Accepted]] = {}
         self._downloads = Downloads(api, at_once=max(1, settings.workers // 4))
+        self._scaled_objects = ScaledObjects(api, scaler=settings.keda_address)
 
     async def reconcile(self, key: Key) -> Turn:
         """Raises ClusterError where it could not be finished: it is to be tried again."""
@@ -81,16 +143,32 @@ class Reconciler:
             self._doubts.pop(key, None)
             self._accepted.pop(key, None)
             self._downloads.forget(key)
+            self._scaled_objects.forget(key)
+            self.watching_load.discard(key)
+            self._unheard.pop(key, None)
             return Turn(gone=True)
         look = await self._downloads.look(key, observed)
         observed = replace(observed, download=look.download)
-        todo = plan(observed, self._settings, accepted=self._accepted.get(key))
+        todo = plan(observed, self._settings, now=self._now(), accepted=self._accepted.get(key))
+        (self.watching_load.add if todo.course.watches_load else self.watching_load.discard)(key)
+        observed = await write_marks(self._api, self._store, observed, todo.course.marks)
+        observed = await open_gates(self._api, self._store, observed, todo.course.in_use, now=self._now())
+        await self._scaled_objects.remove_unwanted(key, observed, todo.spec)
         effects = await self._apply(key, observed, todo)
+        observed = await write_marks(self._api, self._store, observed, todo.course.releases)
         if effects.stale is not None:
             raise effects.stale
-        settled, others = await self._report(replace(observed, children=effects.children), todo, effects.outcome)
+        scaled_object, look_at_it = await self._scaled_objects.apply_wanted(key, observed, todo.spec)
+        outcome = replace(effects.outcome, scaled_object=scaled_object)
+        settled, others = await self._report(replace(observed, children=effects.children), todo, outcome)
         unsure = bool(todo.conflicts or todo.awaited or effects.outcome.refusals)
-        again_after = _soonest(None if settled else 0.0, LOOK_AGAIN_SECONDS if unsure else None, look.again_after)
+        again_after = _soonest(
+            None if settled else 0.0,
+            LOOK_AGAIN_SECONDS if unsure else None,
+            look.again_after,
+            todo.course.again_after,
+            look_at_it,
+        )
         if todo.deletes and observed.router is not None:  # It may be waiting for their names.
             others = (*others, place_of(observed.router))
         return Turn(wrote=effects.wrote, again_after=again_after, others=tuple(other for other in others if other != key))
@@ -100,6 +178,17 @@ class Reconciler:
         observed = self._store.observe(key)
         if observed is None or "deletionTimestamp" in observed.owner["metadata"]:
             return None
+        load = self._senses.load(key)
+        observed = replace(
+            observed,
+            load=load,
+            unheard_since=self._unheard_since(key, load),
+            wanted=self._senses.wanted(key),
+            scaling=self._senses.scaling(key),
+            scaling_ready=self._senses.scaling_ready(key),
+            figures=self._senses.figures(key),
+            doomed_nodes=self._senses.doomed_nodes(),
+        )
         if not (doubts := self._doubts.get(key)):
             return observed
         children = dict(observed.children)
@@ -113,6 +202,12 @@ class Reconciler:
             if live is None or belongs(live, observed):
                 doubts.discard(child)
         return replace(observed, children=children)
+
+    def _unheard_since(self, key: Key, load: Load | None) -> str | None:
+        if load is not None and load.complete:
+            self._unheard.pop(key, None)
+            return None
+        return self._unheard.setdefault(key, self._now())
 
     async def _apply(self, key: Key, observed: Observed, todo: Plan) -> _Effects:
         children = dict(observed.children)
@@ -145,13 +240,12 @@ class Reconciler:
     async def _report(self, observed: Observed, todo: Plan, outcome: Outcome) -> tuple[bool, tuple[Key, ...]]:
         """Write the status where it differs, and say whom that concerns. False if the owner's spec has changed meanwhile."""
         now, before = self._now(), observed.owner.get("status")
-        status = build_status(observed, todo.spec, outcome, now=now)
+        status = build_status(observed, todo.spec, outcome, rollout=todo.rollout, draining=todo.course.draining, now=now)
         if status == before:
             return True, ()
         live = await self._api.apply_status(observed.owner, status)
         concerned = self._store.put(live)
-        event = announcement(observed.owner, before=before, after=status, now=now, reporter=self._settings.identity)
-        if event is not None:
+        for event in announcements(observed.owner, before=before, after=status, now=now, reporter=self._settings.identity):
             logger.info("%s/%s: %s: %s", observed.namespace, observed.name, event["reason"], event["message"])
             try:
                 await self._api.post_event(event)

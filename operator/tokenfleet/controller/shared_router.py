@@ -41,6 +41,12 @@ def takes_over(observed: Observed) -> bool:
     return observed.router_ref == observed.name or (_router_ready(observed.router) or {}).get("status") == "True"
 
 
+def max_in_flight(observed: Observed) -> int | None:
+    """What the LLMRouter gives to a replica at once, where it says so."""
+    found = ((observed.router or {}).get("spec") or {}).get("maxInFlight")
+    return found if isinstance(found, int) else None
+
+
 def url(observed: Observed) -> str | None:
     """Where the LLMRouter serves."""
     found = ((observed.router or {}).get("status") or {}).get("url")

@@ -4,13 +4,18 @@ The same input gives the same status; `now` is only used where a condition chang
 that stands there already needs no write.
 """
 
+from collections.abc import Sequence
+
 from tokenfleet import contract
 from tokenfleet.api import conditions
 from tokenfleet.api.conditions import Verdict
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMRouterSpec, Spec
-from tokenfleet.controller import checks, failures, pods, shared_router
+from tokenfleet.controller import pods, shared_router
+from tokenfleet.controller.autoscaling import scaling_status
+from tokenfleet.controller.goodbyes.course import wanted_replicas
 from tokenfleet.controller.observed import Json, Observed, Outcome
 from tokenfleet.controller.resources.metadata import selector_text, service_url
+from tokenfleet.controller.verdicts import checks, failures
 from tokenfleet.controller.wording import sentence
 from tokenfleet.errors import InvalidSpec
 
@@ -20,14 +25,26 @@ _KIND = {LLMDeploymentSpec: contract.KIND, LLMRouterSpec: contract.ROUTER_KIND}
 _REPLICAS = {contract.KIND: 1, contract.ROUTER_KIND: 2}
 
 
-def build_status(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, *, now: str) -> Json:
-    """The status to apply. `observed` is best taken after the writes; `now` is RFC 3339 in UTC, in whole seconds."""
+def build_status(
+    observed: Observed,
+    spec: Spec | InvalidSpec,
+    outcome: Outcome,
+    *,
+    rollout: Json | None = None,
+    draining: Sequence[Json] = (),
+    now: str,
+) -> Json:
+    """The status to apply. `observed` is best taken after the writes; `now` is RFC 3339 in UTC, in whole seconds.
+
+    rollout: how far a canary is, as the plan has it. Its pod is no replica: it is there beside those that are wanted.
+    draining: the pods that say goodbye, as the course has them.
+    """
     previous, role = observed.owner.get("status") or {}, _ROLE[observed.kind]
-    replicas = [pod for pod in observed.pods if pods.role(pod) == role]
+    replicas = [pod for pod in observed.pods if pods.role(pod) == role and pods.track(pod) == contract.TRACK_STABLE]
     routable = sum(pods.is_routable(pod) for pod in replicas)
-    wanted = (observed.owner.get("spec") or {}).get("replicas", _REPLICAS[observed.kind])
+    wanted = _wanted(observed, spec)
     url = _url(observed)
-    verdicts = _verdicts(observed, spec, outcome)
+    verdicts = _verdicts(observed, spec, outcome, rollout)
     generation = observed.owner["metadata"]["generation"]
     status: Json = {
         "observedGeneration": generation,
@@ -36,7 +53,9 @@ def build_status(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome,
         "ready": f"{routable}/{wanted}",
         "selector": selector_text(observed.name, role=role, kind=observed.kind),
         "url": url,
-        **_particulars(observed, spec, previous),
+        **_particulars(observed, spec, previous, now),
+        "draining": list(draining) or None,
+        "rollout": rollout,
         "conditions": [
             _condition(kind, verdict, previous, generation=generation, now=now)
             for kind, verdict in {conditions.READY: ready(verdicts, url=url), **verdicts}.items()
@@ -45,7 +64,13 @@ def build_status(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome,
     return {name: value for name, value in status.items() if value is not None}
 
 
-def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome) -> dict[str, Verdict]:
+def _wanted(observed: Observed, spec: Spec | InvalidSpec) -> int:
+    if isinstance(spec, LLMDeploymentSpec):
+        return wanted_replicas(observed, spec)
+    return int((observed.owner.get("spec") or {}).get("replicas", _REPLICAS[observed.kind]))
+
+
+def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, rollout: Json | None) -> dict[str, Verdict]:
     """What Ready is made of, in the order of conditions.PARTS."""
     valid = None if isinstance(spec, InvalidSpec) else spec
     verdict = spec_valid(spec, outcome)
@@ -53,15 +78,19 @@ def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome) ->
         verdict = shared_router.routes(observed, spec) or verdict
     verdicts = {conditions.SPEC_VALID: verdict, conditions.ROUTER_READY: checks.router_ready(observed, valid)}
     if observed.kind == contract.KIND:
-        verdicts[conditions.ENGINE_READY] = checks.engine_ready(observed, valid)
+        verdicts[conditions.ENGINE_READY] = checks.engine_ready(observed, valid, rollout)
+        if (scaling := scaling_status.scaling_ready(observed, spec, outcome)) is not None:
+            verdicts[conditions.SCALING_READY] = scaling
     return {part: verdicts[part] for part in conditions.PARTS if part in verdicts}
 
 
-def _particulars(observed: Observed, spec: Spec | InvalidSpec, previous: Json) -> Json:
+def _particulars(observed: Observed, spec: Spec | InvalidSpec, previous: Json, now: str) -> Json:
     """What only one kind has."""
     if observed.kind == contract.KIND:
         engines = [pod for pod in observed.pods if pods.role(pod) != contract.ROLE_ROUTER]
         return {
+            **scaling_status.figures(observed),
+            "scaling": scaling_status.scaling(observed, spec, now=now),
             "lastFailure": failures.last_failure(engines, previous=previous.get("lastFailure")),
             "download": observed.download.as_status() if observed.download else None,
         }
@@ -99,11 +128,11 @@ def spec_valid(spec: Spec | InvalidSpec, outcome: Outcome) -> Verdict:
 
 
 def ready(verdicts: dict[str, Verdict], *, url: str | None) -> Verdict:
-    """Ready: True exactly when all parts are; its reason and words are the first part's that has something to tell."""
-    parts = list(verdicts.values())
-    if (failed := next((part for part in parts if part.status != "True"), None)) is not None:
+    """Ready: True exactly when all parts are that requests need; in the words of the first that has something to tell."""
+    needed = [part for kind, part in verdicts.items() if kind != conditions.SCALING_READY]
+    if (failed := next((part for part in needed if part.status != "True"), None)) is not None:
         return failed
-    telling = next((part for part in parts if part.reason != conditions.AS_EXPECTED), None)
+    telling = next((part for part in verdicts.values() if part.reason != conditions.AS_EXPECTED), None)
     served = f"Requests are served at {url}."
     if telling is None:
         return Verdict(status="True", reason=conditions.AS_EXPECTED, message=served)

@@ -11,7 +11,7 @@ Resource versions are compared as numbers, which Kubernetes guarantees since 1.3
 import json
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from tokenfleet import contract
@@ -23,6 +23,8 @@ Place = tuple[str, str, str]
 
 Key = Place
 """Of an LLMDeployment or LLMRouter."""
+
+Listener = Callable[[Place, Key], None]
 
 _OWNERS = frozenset(kind.name for kind in OWNERS)
 
@@ -38,6 +40,8 @@ class _Entry:
     body: bytes
     router: Key | None = None
     """Of an LLMDeployment: the LLMRouter that it names."""
+    role: str = ""
+    """By its label."""
     listed: bool = False
     """Whether the watch has listed it: a second time means that the watch began anew."""
 
@@ -77,6 +81,7 @@ class Store:
         self._named_by: dict[Key, dict[Key, None]] = {}
         """The LLMDeployments that name an LLMRouter, whether that is there or not."""
         self._buried: OrderedDict[str, int] = OrderedDict()
+        self._listeners: tuple[Listener, ...] = ()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -103,10 +108,12 @@ class Store:
         moved = old is not None and (old.key, old.router) != (key, router)
         before = self._drop(place) if moved else ()
         listed = old is not None and old.uid == uid and old.listed
-        self._entries[place] = _Entry(key, uid, version, _encode(body), router, listed)
+        role = sys.intern((body["metadata"].get("labels") or {}).get(contract.LABEL_ROLE, ""))
+        self._entries[place] = _Entry(key, uid, version, _encode(body), router, role, listed)
         self._belongings.setdefault(key, {})[place] = None
         if router is not None:
             self._named_by.setdefault(router, {})[place] = None
+        self._tell(place, key)
         return tuple(dict.fromkeys((*self._concerned(place, key, router), *before)))
 
     def remove(self, body: Json) -> tuple[Key, ...]:
@@ -145,6 +152,41 @@ class Store:
         ]
         return tuple(key for place in gone for key in self.forget(place))
 
+    def listen(self, listener: Listener) -> None:
+        """Tell it of every object that comes, changes or goes from now on, and whose it is."""
+        self._listeners += (listener,)
+
+    def version(self, place: Place) -> int | None:
+        """Of an object, as last seen; None where there is none."""
+        entry = self._entries.get(place)
+        return entry.version if entry is not None else None
+
+    def get(self, place: Place) -> Json | None:
+        """One object."""
+        entry = self._entries.get(place)
+        if entry is None:
+            return None
+        body: Json = json.loads(entry.body)
+        return body
+
+    def pods(self, key: Key, *, role: str) -> list[Json]:
+        """An owner's pods of one role."""
+        return [
+            json.loads(entry.body) for kind, _, entry in self._belongings_of(key) if kind == POD.name and entry.role == role
+        ]
+
+    def owners_on(self, node: str) -> tuple[Key, ...]:
+        """Whoever has pods on a node."""
+        place = f'"nodeName":{json.dumps(node)}'.encode()
+        return tuple(
+            {entry.key: None for (kind, _, _), entry in self._entries.items() if kind == POD.name and place in entry.body}
+        )
+
+    def router_of(self, key: Key) -> Key | None:
+        """The LLMRouter that an LLMDeployment names, whether that is there or not."""
+        entry = self._entries.get(key)
+        return entry.router if entry is not None else None
+
     def observe(self, key: Key) -> Observed | None:
         """A snapshot of the LLMDeployment or LLMRouter `key`; None where there is none."""
         owner = self._entries.get(key)
@@ -175,6 +217,10 @@ class Store:
         others = (router,) if router is not None else self._named_by.get(place, ())
         return (key, *others)
 
+    def _tell(self, place: Place, key: Key) -> None:
+        for listener in self._listeners:
+            listener(place, key)
+
     def _bury(self, uid: str, version: int) -> None:
         self._buried[uid] = max(version, self._buried.pop(uid, 0))
         while len(self._buried) > _BURIED:
@@ -187,6 +233,7 @@ class Store:
         _discard(self._belongings, entry.key, place)
         if entry.router is not None:
             _discard(self._named_by, entry.router, place)
+        self._tell(place, entry.key)
         return self._concerned(place, entry.key, entry.router)
 
 

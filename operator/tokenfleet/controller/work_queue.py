@@ -79,7 +79,8 @@ class WorkQueue:
     def done(self, key: Key, *, wrote: bool = False, again_after: float | None = None) -> None:
         """The turn went well. `wrote`: it had to change a child. `again_after`: come back though nothing happens."""
         self._failures.pop(key, None)
-        turns = self._unsettled.pop(key, 0) + 1 if wrote else 0
+        before = self._unsettled.pop(key, 0)
+        turns = before + 1 if wrote else 0
         if turns:
             self._unsettled[key] = turns
         self._running.discard(key)

@@ -25,11 +25,11 @@ class Part:
         """The name of its children, of the LLMDeployment `name`."""
         return engine_name(name) if self is DECODE else prefill_name(name)
 
-    def replicas(self, spec: LLMDeploymentSpec) -> int:
-        """Prompts are only read where there is somebody to go on with them."""
+    def replicas(self, spec: LLMDeploymentSpec, wanted: int) -> int:
+        """Of this part, where `wanted` engines answer: prompts are only read where there is somebody to go on with them."""
         if self is DECODE:
-            return spec.replicas
-        return spec.disaggregation.prefill.replicas if spec.disaggregation is not None and spec.replicas else 0
+            return wanted
+        return spec.disaggregation.prefill.replicas if spec.disaggregation is not None and wanted else 0
 
 
 DECODE = Part(role=contract.ROLE_ENGINE, kv_role="kv_consumer")

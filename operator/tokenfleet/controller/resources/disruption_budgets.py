@@ -1,6 +1,7 @@
 """PodDisruptionBudgets: a node drain takes one pod of a role at a time, and pods that do not work hinder no drain.
 
-maxUnavailable rather than minAvailable: with one replica, minAvailable 1 would block every node drain for ever.
+maxUnavailable rather than minAvailable: with one replica, minAvailable 1 would block every node drain for ever. A canary's
+pod has none, and counts in none: one that cannot start would hold up the drain of every other engine's node.
 """
 
 from tokenfleet import contract
@@ -15,7 +16,10 @@ from tokenfleet.controller.resources.metadata import (
 
 
 def build_engine_disruption_budget(deployment: Json) -> Json:
-    return _budget(deployment, child=engine_name(deployment["metadata"]["name"]), role=contract.ROLE_ENGINE)
+    budget = _budget(deployment, child=engine_name(deployment["metadata"]["name"]), role=contract.ROLE_ENGINE)
+    stable = {"key": contract.LABEL_TRACK, "operator": "DoesNotExist"}
+    budget["spec"]["selector"]["matchExpressions"] = [stable]
+    return budget
 
 
 def build_prefill_disruption_budget(deployment: Json) -> Json:

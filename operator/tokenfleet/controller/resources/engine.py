@@ -24,21 +24,19 @@ _IMAGE_PULL_SECONDS = 1800
 _FETCH_SECONDS = 7200
 """What the largest models may take to arrive."""
 _STARTUP_PERIOD_SECONDS = 2
-_MIN_READY_SECONDS = 2
-"""A rollout goes on only when the routers have had this long to notice a new replica."""
 
 
 def build_engine_deployment(
-    deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings, part: Part = DECODE
+    deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings, part: Part = DECODE, *, replicas: int
 ) -> Json:
-    """Of one part of the engines.
+    """Of one part of the engines; `replicas` as its course has it.
 
     Raises InvalidSpec where the accelerator's class is unknown, podTemplate does not fit, or vLLM does not know a flag.
     """
     name = deployment["metadata"]["name"]
     user = spec.pod_template
     accelerator = find_accelerator(spec.accelerator)
-    ours = _pod_template(name, spec, settings, accelerator, part)
+    ours = _pod_template(deployment, spec, settings, accelerator, part)
     template = merge_pod_template(
         ours,
         metadata={"labels": user.metadata.labels, "annotations": user.metadata.annotations},
@@ -53,8 +51,7 @@ def build_engine_deployment(
         "kind": "Deployment",
         "metadata": child_metadata(deployment, name=part.child(name), role=part.role),
         "spec": {
-            "replicas": part.replicas(spec),
-            "minReadySeconds": _MIN_READY_SECONDS,
+            "replicas": replicas,
             "progressDeadlineSeconds": _deadline_seconds(fetches="initContainers" in ours["spec"]),
             "revisionHistoryLimit": 2,
             "selector": {"matchLabels": selector_labels(name, role=part.role)},
@@ -70,25 +67,34 @@ def _deadline_seconds(*, fetches: bool) -> int:
 
 
 def _pod_template(
-    name: str, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator, part: Part
+    deployment: Json, spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator, part: Part
 ) -> Json:
+    name = deployment["metadata"]["name"]
     fetches = _fetch_containers(spec, settings, accelerator)
-    adapters = ",".join(adapter.name for adapter in spec.model.adapters)
-    annotations = {"annotations": {contract.ANNOTATION_ADAPTERS: adapters}} if adapters else {}
     return {
-        "metadata": {"labels": labels(name, role=part.role), **annotations},
+        "metadata": {"labels": labels(name, role=part.role), **_annotations(deployment, spec)},
         "spec": {
             **_placement(accelerator),
             "automountServiceAccountToken": False,
             **({"initContainers": fetches} if fetches else {}),
             "containers": [_container(name, spec, settings, accelerator, part)],
             "enableServiceLinks": False,
+            "readinessGates": [{"conditionType": contract.CONDITION_IN_USE}],
             "securityContext": {**security.pod_security(), **(_ownership(spec) if fetches else {})},
             "terminationGracePeriodSeconds": contract.termination_grace_seconds(drain_seconds=spec.drain.timeout_seconds),
             "topologySpreadConstraints": spread.over_nodes(selector_labels(name, role=part.role)),
             "volumes": _volumes(spec, accelerator),
         },
     }
+
+
+def _annotations(deployment: Json, spec: LLMDeploymentSpec) -> Json:
+    """What routers read there, and the restart that was asked for last: another one makes the pods others."""
+    adapters = ",".join(adapter.name for adapter in spec.model.adapters)
+    restarted = (deployment["metadata"].get("annotations") or {}).get(contract.ANNOTATION_RESTARTED)
+    said = {contract.ANNOTATION_ADAPTERS: adapters, contract.ANNOTATION_RESTARTED: restarted}
+    annotations = {key: value for key, value in said.items() if value}
+    return {"annotations": annotations} if annotations else {}
 
 
 def _fetch_containers(spec: LLMDeploymentSpec, settings: ControllerSettings, accelerator: Accelerator) -> list[Json]:

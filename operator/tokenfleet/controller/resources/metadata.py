@@ -14,6 +14,11 @@ def prefill_name(name: str) -> str:
     return f"{name}-{contract.ROLE_PREFILL}"
 
 
+def canary_name(name: str) -> str:
+    """The name of the Deployment of the pod that tries a change of the LLMDeployment `name`."""
+    return f"{name}-{contract.TRACK_CANARY}"
+
+
 def router_name(name: str) -> str:
     """The name of the router's children, but for the Service that clients use, which is called like the owner itself."""
     return f"{name}-{contract.ROLE_ROUTER}"

@@ -20,6 +20,7 @@ _MERGED_BY = {
     "imagePullSecrets": "name",
     "initContainers": "name",
     "ports": "containerPort",
+    "readinessGates": "conditionType",
     "resourceClaims": "name",
     "topologySpreadConstraints": "topologyKey",
     "volumeDevices": "devicePath",

@@ -7,24 +7,51 @@ changes by itself (no ages, no restart counts), since every change of a message 
 
 import re
 from collections.abc import Callable
+from typing import Final
 
 from tokenfleet.api import conditions
 from tokenfleet.api.conditions import Verdict
-from tokenfleet.api.v1alpha1 import Spec
-from tokenfleet.controller import container_checks, placement, shared_router
+from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, Spec
+from tokenfleet.controller import shared_router
 from tokenfleet.controller.observed import Json, Observed
-from tokenfleet.controller.scene import ENGINE, PREFILL, ROUTER, Scene, Trouble
+from tokenfleet.controller.verdicts import container_checks, placement
+from tokenfleet.controller.verdicts.scene import CANARY, ENGINE, PREFILL, ROUTER, Scene, Trouble
 
 Check = Callable[[Scene], Trouble | None]
 
+_ORDINARY: Final = frozenset(
+    {conditions.AS_EXPECTED, conditions.CREATING, conditions.FETCHING_MODEL, conditions.LOADING_MODEL, conditions.UPDATING}
+)
+"""Of a canary's pod: what only takes time."""
 
-def engine_ready(observed: Observed, spec: Spec | None) -> Verdict:
-    """EngineReady. Without a spec that can be run, it speaks of the engines that run on."""
+
+def engine_ready(observed: Observed, spec: Spec | None, rollout: Json | None = None) -> Verdict:
+    """EngineReady. Without a spec that can be run, it speaks of the engines that run on. rollout: as status.rollout."""
     engines = _judge(Scene(role=ENGINE, observed=observed, spec=spec), ENGINE_CHECKS)
     prefills = Scene(role=PREFILL, observed=observed, spec=spec)
-    if not prefills.wanted or engines.status != "True":
+    if engines.status != "True":
         return engines
-    return _with_prefills(engines, _judge(prefills, ENGINE_CHECKS))
+    if prefills.wanted:
+        engines = _with_prefills(engines, _judge(prefills, ENGINE_CHECKS))
+    return engines if rollout is None else _with_canary(engines, canary_ready(observed, spec), rollout)
+
+
+def canary_ready(observed: Observed, spec: Spec | None) -> Verdict:
+    """How the pod is that tries a change, while one does."""
+    return _judge(Scene(role=CANARY, observed=observed, spec=spec), ENGINE_CHECKS)
+
+
+def _with_canary(engines: Verdict, canary: Verdict, rollout: Json) -> Verdict:
+    """A canary never makes the verdict False; what its pod needs a person for is told where nothing is wrong with the rest."""
+    reason = {"Progressing": conditions.CANARY_PROGRESSING, "Promoting": conditions.UPDATING}.get(
+        rollout["phase"], conditions.CANARY_ROLLED_BACK
+    )
+    if rollout["phase"] == "Progressing" and canary.reason not in _ORDINARY:
+        reason = canary.reason
+    message = f"{engines.message} Canary: {rollout['message']}"
+    return Verdict(
+        status="True", reason=reason if engines.reason == conditions.AS_EXPECTED else engines.reason, message=message
+    )
 
 
 def _with_prefills(engines: Verdict, prefills: Verdict) -> Verdict:
@@ -55,8 +82,14 @@ def _judge(scene: Scene, checks: tuple[Check, ...]) -> Verdict:
 def scaled_to_zero(scene: Scene) -> Trouble | None:
     if scene.wanted > 0 or (scene.spec is None and not scene.owned):
         return None
+    ends = " Pods that still run end their requests first; status.draining names them." if scene.active else ""
+    if isinstance(scene.spec, LLMDeploymentSpec) and scene.spec.suspend:
+        resume = scene.kubectl(f'patch llmd/{scene.observed.name} --type=merge -p \'{{"spec": {{"suspend": false}}}}\'')
+        return conditions.SUSPENDED, f"spec.suspend is true, so no engine runs.{ends} {resume} starts them again."
+    if isinstance(scene.spec, LLMDeploymentSpec) and scene.spec.autoscaling is not None:
+        return conditions.SCALED_TO_ZERO, f"Autoscaling wants no engine right now.{ends} The next request wakes the model."
     scale = scene.kubectl(f"scale llmd/{scene.observed.name} --replicas=1")
-    return conditions.SCALED_TO_ZERO, f"spec.replicas is 0, so no engine runs. {scale} starts one."
+    return conditions.SCALED_TO_ZERO, f"spec.replicas is 0, so no engine runs.{ends} {scale} starts one."
 
 
 def not_made(scene: Scene) -> Trouble | None:
@@ -119,7 +152,7 @@ _BOTH: tuple[Check, ...] = (
     container_checks.fetching,
     container_checks.creating,
 )
-ENGINE_CHECKS: tuple[Check, ...] = (scaled_to_zero, *_BOTH)
+ENGINE_CHECKS: tuple[Check, ...] = (scaled_to_zero, *_BOTH, container_checks.awaiting_use)
 ROUTER_CHECKS: tuple[Check, ...] = _BOTH
 
 

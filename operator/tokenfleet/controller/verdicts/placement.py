@@ -6,9 +6,10 @@ What it says about preemption is left out, since it is about other pods.
 
 from tokenfleet.api import conditions
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec
-from tokenfleet.controller import pods, spec_names
+from tokenfleet.controller import pods
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.scene import ROUTER, Scene, Trouble
+from tokenfleet.controller.verdicts import spec_names
+from tokenfleet.controller.verdicts.scene import ROUTER, Scene, Trouble
 from tokenfleet.planning.accelerators import accelerators
 
 ORDER = (conditions.INSUFFICIENT_GPU, conditions.VOLUME_NOT_READY, conditions.UNSCHEDULABLE)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from tokenfleet import contract
 from tokenfleet.api import conditions
-from tokenfleet.controller import failures, pods, spec_names
+from tokenfleet.controller import pods
 from tokenfleet.controller.observed import Json
-from tokenfleet.controller.scene import ROUTER, Scene, Trouble
+from tokenfleet.controller.verdicts import failures, spec_names
+from tokenfleet.controller.verdicts.scene import ROUTER, Scene, Trouble
 from tokenfleet.controller.wording import sentence
 
 _IMAGE = frozenset(
@@ -161,6 +162,18 @@ def creating(scene: Scene) -> Trouble | None:
             f"Pods are about to be made. Where this lasts, {scene.kubectl('describe deployment ' + scene.child_name)} says why."
         )
     return None
+
+
+def awaiting_use(scene: Scene) -> Trouble | None:
+    """It is up, and a rollout goes on only when the routers use it."""
+    names = [pod["metadata"]["name"] for pod in scene.routable if pods.awaits_use(pod)]
+    if not names:
+        return None
+    logs = scene.kubectl("logs -l tokenfleet.dev/role=router")
+    return scene.role.starting, (
+        f"Pod {names[0]} is ready, and is about to be used by the routers. Where this lasts, the controller does not hear that "
+        f"they use it: {logs} shows what they do."
+    )
 
 
 def _waiting_containers(scene: Scene) -> Iterator[tuple[Json, Json, Json]]:

@@ -9,10 +9,11 @@ from tokenfleet.api import conditions
 from tokenfleet.api.router import Router
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMRouterSpec, Spec
 from tokenfleet.controller import pods
+from tokenfleet.controller.goodbyes.course import wanted_replicas
 from tokenfleet.controller.observed import Json, Observed
 from tokenfleet.controller.resources import disaggregation
 from tokenfleet.controller.resources.disaggregation import DECODE
-from tokenfleet.controller.resources.metadata import engine_name, prefill_name, router_name
+from tokenfleet.controller.resources.metadata import canary_name, engine_name, prefill_name, router_name
 from tokenfleet.controller.resources.router_secrets import secrets_of
 
 Trouble = tuple[str, str]
@@ -30,6 +31,7 @@ class Role:
     crash_looping: str
     starting: str
     unhealthy: str
+    track: str = contract.TRACK_STABLE
 
 
 ENGINE = Role(
@@ -43,6 +45,8 @@ ENGINE = Role(
 )
 PREFILL = replace(ENGINE, label=contract.ROLE_PREFILL, noun="prefill")
 """Engines that read prompts for the others. `wanted` is 0 where there are to be none."""
+CANARY = replace(ENGINE, noun="canary", track=contract.TRACK_CANARY)
+"""The engine that tries a change."""
 ROUTER = Role(
     label=contract.ROLE_ROUTER,
     container=contract.CONTAINER_ROUTER,
@@ -68,6 +72,8 @@ class Scene:
 
     @cached_property
     def child_name(self) -> str:
+        if self.role is CANARY:
+            return canary_name(self.observed.name)
         return _CHILD_NAMES[self.role.label](self.observed.name)
 
     @cached_property
@@ -94,8 +100,11 @@ class Scene:
     @cached_property
     def wanted(self) -> int:
         """Replicas: by the spec, or by what runs where the spec cannot be run."""
+        if self.role is CANARY:
+            return 1
         if isinstance(self.spec, LLMDeploymentSpec) and self.role is not ROUTER:
-            return (DECODE if self.role is ENGINE else disaggregation.PREFILL).replicas(self.spec)
+            part = DECODE if self.role is ENGINE else disaggregation.PREFILL
+            return part.replicas(self.spec, wanted_replicas(self.observed, self.spec))
         if self.router is not None:
             return self.router.replicas
         return int(((self.workload or {}).get("spec") or {}).get("replicas") or 0)
@@ -116,7 +125,8 @@ class Scene:
     @cached_property
     def active(self) -> Sequence[Json]:
         """The role's pods that count as replicas, the newest first: those tell of the newest spec."""
-        return pods.newest_first(pod for pod in self.observed.pods if pods.role(pod) == self.role.label and pods.is_active(pod))
+        own = (pod for pod in self.observed.pods if (pods.role(pod), pods.track(pod)) == (self.role.label, self.role.track))
+        return pods.newest_first(pod for pod in own if pods.is_active(pod))
 
     @cached_property
     def routable(self) -> Sequence[Json]:
@@ -124,11 +134,11 @@ class Scene:
 
     @cached_property
     def waiting(self) -> Sequence[Json]:
-        """Active pods that are not ready: whatever is wrong shows in these.
+        """Active pods that are not up: whatever is wrong shows in these.
 
         Those of the newest template alone, where there are such: why the ones before them failed may just have been mended.
         """
-        unready = [pod for pod in self.active if not pods.is_ready(pod)]
+        unready = [pod for pod in self.active if not pods.is_up(pod)]
         return [pod for pod in unready if pods.template_hash(pod) == pods.template_hash(self.active[0])] or unready
 
     @property

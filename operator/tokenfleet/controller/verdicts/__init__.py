@@ -1,0 +1,1 @@
+"""Why the engines, or the routers, are not as the spec says."""
