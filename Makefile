@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint test-unit test-integration e2e cluster-up cluster-down images crds bench-engine bench-reconcile bench-router clean
+.PHONY: help setup demo test lint test-unit test-integration e2e e2e-disruptions cluster-up cluster-down images crds bench-engine bench-reconcile bench-router bench-scaling bench-signals clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1mmake %-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,13 +27,16 @@ lint: setup ## Check style, types and the layers between the packages
 	@$(VENV)/bin/lint-imports
 
 test-unit: setup ## Tests that need nothing, in less than a minute
-	@$(RUN) -m pytest tests --ignore=tests/integration
+	@$(RUN) -m pytest tests --ignore=tests/integration --numprocesses=auto
 
 test-integration: setup ## Tests on a real API server and a real Redis (built or installed if missing)
 	@$(RUN) -m pytest tests/integration
 
 e2e: setup ## Stories on a whole cluster with real vLLM pods (started if missing)
-	@$(RUN) -m pytest e2e
+	@$(RUN) -m pytest e2e --durations=15
+
+e2e-disruptions: setup ## Everything that may happen to a fleet, under load (ARGS=--streams=10); writes build/bench/disruptions.json
+	@$(RUN) -m e2e.disruptions $(ARGS)
 
 cluster-up: setup ## Start the local Kubernetes, or look at the one that KUBECONFIG names
 	@$(RUN) -m e2e.cluster up
@@ -55,6 +58,12 @@ bench-reconcile: setup ## Time 1,000 LLMDeployments against a bare client; write
 
 bench-router: setup ## Our router beside others, a core each: CPU, latency, memory (ARGS=--quick); writes build/bench/router.json
 	@$(RUN) -m e2e.bench.router $(ARGS)
+
+bench-scaling: setup ## Our rule of scaling beside HPA's and KEDA's, in simulation, with plots; writes build/bench/scaling.json
+	@$(RUN) -m e2e.bench.scaling $(ARGS)
+
+bench-signals: setup ## What 2,000 idle routers cost the controller, and how fast a wake-up is decided; writes build/bench/signals.json
+	@$(RUN) -m e2e.bench.signals $(ARGS)
 
 clean: setup ## Stop the cluster; delete it, its caches, build/ and .venv
 	@$(RUN) -m e2e.cluster clean

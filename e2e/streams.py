@@ -1,16 +1,18 @@
 """Many streams at once, each checked to its last token: what a disruption must not break.
 
-Each stream asks for an exact number of tokens and ignores the model's end-of-text, so that a whole answer is known in
-advance: that many tokens by vLLM's own usage count, finish_reason `length`, and `[DONE]`. A stream that ends otherwise is
-`announced` where an error event or status said so, `truncated` where it looked complete but was not, and else `lost`.
+Each stream asks for an exact number of tokens, as the least and the most, so that a whole answer is known in advance: that
+many tokens by vLLM's own usage count, finish_reason `length`, and `[DONE]`; where the text is known too (`learn`), it must be
+that one, character for character. A stream that ends otherwise is `announced` where an error event or status said so,
+`truncated` where it looked complete but was not, and else `lost`.
 """
 
 import asyncio
 import json
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -23,6 +25,8 @@ class Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     running: int = 0
+    slowest: float = 0.0
+    """Seconds: the longest wait for the first token of a stream, or for the whole of another answer."""
 
     @property
     def whole(self) -> int:
@@ -46,15 +50,32 @@ class Load:
     pause: float = 0.0
     """Seconds that a client thinks between two requests: two cores have to start engines meanwhile."""
 
+    padding: int = 0
+    """Words that make the prompt longer, and so the wait for the first token."""
+    texts: Mapping[int, str] = field(default_factory=dict)
+    """By client: the text of a whole answer. Without one, only tokens are counted."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
     def body(self, number: int) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.model,
-            "prompt": f"Stream number {number} begins:",
+            "prompt": f"Stream number {number} begins:" + " word" * self.padding,
             "max_tokens": self.tokens,
-            "ignore_eos": True,
+            "min_tokens": self.tokens,
+            "temperature": 0,
             "stream": self.stream,
         }
         return body | ({"stream_options": {"include_usage": True}} if self.stream else {})
+
+
+async def learn(load: Load) -> Load:
+    """The same load with the texts that its clients are to get: asked for once, while nothing disturbs."""
+    plain = replace(load, stream=False)
+    async with httpx.AsyncClient(timeout=120, trust_env=False) as client:
+        answers = await asyncio.gather(
+            *(client.post(f"{load.url}/v1/completions", json=plain.body(number)) for number in range(load.streams))
+        )
+    return replace(load, texts={number: answer.json()["choices"][0]["text"] for number, answer in enumerate(answers)})
 
 
 @asynccontextmanager
@@ -78,7 +99,7 @@ async def _client(client: httpx.AsyncClient, load: Load, number: int, tally: Tal
         try:
             await (_stream if load.stream else _unary)(client, load, number, tally)
         except httpx.HTTPError as error:
-            tally.add("lost", f"{type(error).__name__}: {error}")
+            tally.add("lost", f"{type(error).__name__}: {error}".rstrip(": "))
             await asyncio.sleep(0.2)
         finally:
             tally.running -= 1
@@ -86,21 +107,34 @@ async def _client(client: httpx.AsyncClient, load: Load, number: int, tally: Tal
 
 
 async def _unary(client: httpx.AsyncClient, load: Load, number: int, tally: Tally) -> None:
-    answer = await client.post(f"{load.url}/v1/completions", json=load.body(number))
+    began = time.monotonic()
+    answer = await client.post(f"{load.url}/v1/completions", json=load.body(number), headers=load.headers)
+    tally.slowest = max(tally.slowest, time.monotonic() - began)
     if answer.status_code != 200:
         tally.add("announced", f"{answer.status_code} {answer.text[:200]}")
     elif (tokens := answer.json()["usage"]["completion_tokens"]) != load.tokens:
         tally.add("truncated", f"{tokens} tokens of {load.tokens}")
+    elif number in load.texts and (trouble := _other(load.texts[number], answer.json()["choices"][0]["text"])):
+        tally.add("truncated", trouble)
     else:
         tally.add("whole")
 
 
+def _other(wanted: str, text: str) -> str:
+    """What is wrong with the text of a whole answer; "" for nothing."""
+    if text == wanted:
+        return ""
+    same = next((place for place, (a, b) in enumerate(zip(text, wanted, strict=False)) if a != b), min(len(text), len(wanted)))
+    return f"another text from character {same} on: {text[same : same + 30]!r}, not {wanted[same : same + 30]!r}"
+
+
 async def _stream(client: httpx.AsyncClient, load: Load, number: int, tally: Tally) -> None:
-    finish, tokens, done = None, 0, False
-    async with client.stream("POST", f"{load.url}/v1/completions", json=load.body(number)) as answer:
+    finish, tokens, done, began = None, 0, False, time.monotonic()
+    text: list[str] = []
+    async with client.stream("POST", f"{load.url}/v1/completions", json=load.body(number), headers=load.headers) as answer:
         if answer.status_code != 200:
-            text = (await answer.aread()).decode(errors="replace")
-            tally.add("announced", f"{answer.status_code} {text[:200]}")
+            words = (await answer.aread()).decode(errors="replace")
+            tally.add("announced", f"{answer.status_code} {words[:200]}")
             return
         async for line in answer.aiter_lines():
             if not line.startswith("data: "):
@@ -115,9 +149,13 @@ async def _stream(client: httpx.AsyncClient, load: Load, number: int, tally: Tal
             if event.get("usage"):
                 tokens = event["usage"]["completion_tokens"]
             for choice in event.get("choices", ()):
+                if not text:
+                    tally.slowest = max(tally.slowest, time.monotonic() - began)
+                text.append(choice.get("text") or "")
                 finish = choice.get("finish_reason") or finish
     if done and finish == "length" and tokens == load.tokens:
-        tally.add("whole")
+        trouble = _other(load.texts[number], "".join(text)) if number in load.texts else ""
+        tally.add("truncated" if trouble else "whole", trouble)
     else:
         tally.add("truncated", f"{tokens} tokens of {load.tokens}, finish_reason {finish}, [DONE] {done}")
 

@@ -1,9 +1,7 @@
 """Routers, the engine and Redis are killed while asynchronous requests run: each that was accepted ends once, whole."""
 
 import asyncio
-import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,8 +10,9 @@ import pytest
 import yaml
 
 from e2e import access, streams
-from e2e.cluster import images_redis, paths
+from e2e.cluster import images_redis
 from e2e.deployed import Deployed
+from e2e.kills import kill
 from e2e.kubectl import Json, Kubectl, wait_for
 
 HERE = Path(__file__).parent
@@ -39,25 +38,6 @@ def redis(kubectl: Kubectl) -> Iterator[None]:
 def _ready(pod: Json | None) -> bool:
     conditions = ((pod or {}).get("status") or {}).get("conditions") or []
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
-
-def kill(kubectl: Kubectl, pod: Json) -> None:
-    """SIGKILL to all of a pod's processes; on a cluster whose processes are not here, the nearest thing to it."""
-    name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-    if paths.user_kubeconfig() is not None:
-        kubectl("delete", "pod", name, "--grace-period=0", "--force")
-        return
-    killed = 0
-    for directory in Path("/proc").glob("[0-9]*"):
-        try:
-            groups = (directory / "cgroup").read_text().replace("_", "-")
-            words = (directory / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if uid in groups and words and b"/pause" not in words:
-            os.kill(int(directory.name), signal.SIGKILL)
-            killed += 1
-    assert killed, f"no process of {name} was found"
 
 
 class Queue:
