@@ -30,7 +30,7 @@ test-unit: setup ## Tests that need nothing, in less than a minute
 	@$(RUN) -m pytest tests --ignore=tests/integration --numprocesses=auto
 
 test-integration: setup ## Tests on a real API server and a real Redis (built or installed if missing)
-	@$(RUN) -m pytest tests/integration
+	@$(RUN) -m pytest tests/integration --durations=15
 
 e2e: setup ## Stories on a whole cluster with real vLLM pods (started if missing)
 	@$(RUN) -m pytest e2e --durations=15
