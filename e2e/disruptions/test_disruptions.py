@@ -11,14 +11,14 @@ from e2e.kubectl import Kubectl
 
 
 @pytest.fixture(scope="module")
-def fleet(kubectl: Kubectl) -> Iterator[Fleet]:
+def disturbed(kubectl: Kubectl) -> Iterator[Fleet]:
     with matrix.deployed(kubectl) as fleet:
         yield fleet
 
 
 @pytest.mark.parametrize("disruption", [pytest.param(each, id=each.name) for each in ALL if each.short])
-async def test_no_stream_is_lost_and_none_is_cut_in_silence(fleet: Fleet, disruption: Disruption) -> None:
-    with matrix.reached(fleet) as url:
-        rows = await matrix.under(disruption, fleet, await matrix.learn(url, streams_each=3))
+async def test_no_stream_is_lost_and_none_is_cut_in_silence(disturbed: Fleet, disruption: Disruption) -> None:
+    with matrix.reached(disturbed) as url:
+        rows = await matrix.under(disruption, disturbed, await matrix.learn(url, streams_each=3))
     assert all(row.streams for row in rows)
     assert not [(row.mode, row.problems) for row in rows if not row.good]
