@@ -43,8 +43,8 @@ def test_the_example_serves_chat_completions(kubectl: Kubectl, deploy: Callable[
         assert "demo" in unknown.json()["error"]["message"]
 
     header, row = kubectl("get", "llmd", "demo").splitlines()
-    assert header.split() == ["NAME", "MODEL", "READY", "REASON", "AGE"]
-    assert row.split()[:4] == ["demo", "pvc://models/tokenfleet-demo", "1/1", "AsExpected"]
+    assert header.split() == ["NAME", "MODEL", "READY", "QUEUE", "REASON", "AGE"]
+    assert row.split()[:5] == ["demo", "pvc://models/tokenfleet-demo", "1/1", "0", "AsExpected"]
     status = (kubectl.get("llmd", "demo") or {})["status"]
     assert status["url"] == f"http://demo.{kubectl.namespace}.svc/v1"
     assert [c["status"] for c in status["conditions"]] == ["True"] * 4
