@@ -125,7 +125,8 @@ class Fleet:
 
     def kill_operator(self) -> None:
         for pod in OPERATOR.items("pods", "app.kubernetes.io/name=tokenfleet"):
-            kills.kill(OPERATOR, pod)
+            if pod["status"]["phase"] == "Running":  # a pod of `helm test` may still be there
+                kills.kill(OPERATOR, pod)
 
     def kill_engine(self) -> None:
         kills.kill(self.kubectl, self.engine())

@@ -73,6 +73,8 @@ async def learn(url: str, *, streams_each: int) -> Loads:
 
 async def under(disruption: Disruption, fleet: Fleet, loads: Loads) -> list[Row]:
     """Run it: all modes at once, from well before to well after."""
+    await streams.in_thread(fleet.scale, REPLICAS)  # where the one before it failed
+    await streams.in_thread(fleet.whole, REPLICAS)
     async with loads.running() as (tallies, probes):
         await asyncio.sleep(2)
         probes.slowest = 0.0
