@@ -29,11 +29,13 @@ _ENGINE_DEAD: Final = b"EngineCore encountered an issue"
 class Answering(Delivery):
     """Of one request."""
 
-    __slots__ = ("_first_byte", "_gaps")
+    __slots__ = ("_first_byte", "_gaps", "_stays")
 
     def __init__(self, client: Client, shared: Shared, job: Job) -> None:
         super().__init__(client, shared, job)
         self._first_byte: float | None = None
+        self._stays = False
+        """The answer's head has promised to keep the connection: a client may send its next request at once, so it is kept."""
 
     # --- What Continuing decides
 
@@ -99,7 +101,8 @@ class Answering(Delivery):
             if complete and self._died(payload):
                 return
             relay = self._begin(now)
-            data = relay.head(self._job.request_id, self._reservation.lines, close=not self._keeps_alive())
+            self._stays = self._keeps_alive()
+            data = relay.head(self._job.request_id, self._reservation.lines, close=not self._stays)
             data += relay.body(payload, complete=complete)
         else:
             if relay.stream:
@@ -152,7 +155,7 @@ class Answering(Delivery):
         if status < 500:
             self.tried[-1].succeeded()
         self._end(status, metrics.RELAYED, now)
-        self._client.finish(keep_alive=self._keeps_alive())
+        self._client.finish(keep_alive=self._stays)
 
     def lost(self, why: str) -> None:
         connection = self._upstream

@@ -126,7 +126,7 @@ class Continuing(Answering):
             relay.settle(usage)
         self._client.write(relay.ending(events))
         self._end(relay.answer.status, metrics.RELAYED)
-        self._client.finish(keep_alive=self._keeps_alive())
+        self._client.finish(keep_alive=self._stays)
 
     # --- Going on
 

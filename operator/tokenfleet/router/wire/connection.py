@@ -207,6 +207,12 @@ class ClientConnection(asyncio.Protocol):
         """Between requests."""
         return self.state is _WAITING
 
+    @property
+    def idle_seconds(self) -> float:
+        """Since the last answer, where it is idle; one that had none yet counts as idle for long."""
+        shared = self._shared
+        return shared.loop.time() - (self.deadline - shared.limits.idle_seconds)
+
     # --- Reading
 
     def _advance(self) -> None:

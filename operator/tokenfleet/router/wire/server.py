@@ -20,6 +20,8 @@ from tokenfleet.router.wire.tls import Certificates
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS: Final = 0.05
+_LAST_REQUEST_SECONDS: Final = 1.0
+"""So long a router that leaves still waits for another request on a connection that it had promised to keep."""
 
 
 class Server:
@@ -97,8 +99,9 @@ class Server:
             self._tls.close()
 
     def _close_idle(self) -> None:
+        """Not those that have just had an answer: their next request may be on its way, and is answered with a goodbye."""
         for client in self.clients():
-            if client.idle:
+            if client.idle and client.idle_seconds >= _LAST_REQUEST_SECONDS:
                 client.close()
 
     def clients(self) -> list[ClientConnection]:
