@@ -44,6 +44,34 @@ async def test_leaving_answers_ask_for_a_new_connection_and_streams_run_to_their
         assert await running.closed()
 
 
+async def test_a_request_that_follows_an_answer_which_promised_to_keep_the_connection_is_answered() -> None:
+    """Its client may have sent it before it could see a goodbye."""
+    go = asyncio.Event()
+
+    async def slowly(call: Call) -> None:
+        if b'"stream":true' not in call.body:
+            await answer(call)
+            return
+        call.begin_stream()
+        call.event()
+        await go.wait()
+        call.end_stream()
+
+    async with fleet(slowly) as (front, _), await front.connect() as client:
+        client.write(post(stream=True))
+        await client.head()
+        leaving = asyncio.create_task(front.server.leave(lame_duck_seconds=0, drain_seconds=30))
+        await until(lambda: front.shared.leaving and not front.server.listening)
+        go.set()
+        assert DONE in await client.reader.readuntil(b"\r\n0\r\n\r\n")
+        await asyncio.sleep(0.2)  # longer than the router looks for idle connections
+        client.write(post())
+        reply = await client.reply()
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        assert await client.closed()
+        await asyncio.wait_for(leaving, 10)
+
+
 async def test_what_outlasts_the_drain_is_cut() -> None:
     async def endless(call: Call) -> None:
         call.begin_stream()

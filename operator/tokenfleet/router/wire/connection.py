@@ -58,6 +58,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection of one client."""
 
     __slots__ = (
+        "_answered",
         *("_advancing", "_body", "_buffer", "_exchange", "_held", "_key", "_lingered", "_peer", "_peers", "_request"),
         *("_shared", "_whole", "deadline", "flow", "state", "transport"),
     )
@@ -77,6 +78,7 @@ class ClientConnection(asyncio.Protocol):
         self._request: Request | None = None
         self._body: Body | None = None
         self._whole = bytearray()
+        self._answered = 0.0
         self._held = 0
         self._key: Key = ANONYMOUS
         self._exchange: Exchange | AsyncCall | None = None
@@ -209,9 +211,8 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def idle_seconds(self) -> float:
-        """Since the last answer, where it is idle; one that had none yet counts as idle for long."""
-        shared = self._shared
-        return shared.loop.time() - (self.deadline - shared.limits.idle_seconds)
+        """Since the last answer; one that had none yet counts as idle for long."""
+        return self._shared.loop.time() - self._answered
 
     # --- Reading
 
@@ -333,6 +334,7 @@ class ClientConnection(asyncio.Protocol):
         """Wait for the next request; and before reading it, for a client that has not taken its answers yet."""
         shared, flow = self._shared, self.flow
         self._request = None
+        self._answered = shared.loop.time()
         if self._held:
             self.release_body()
         self.state = _WAITING
