@@ -5,13 +5,13 @@ after `_observe` and a `look` at downloads reads the API: what the writes answer
 """
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from tokenfleet.api.conditions import Verdict
-from tokenfleet.controller import kinds
+from tokenfleet.controller import kinds, moments
 from tokenfleet.controller.actuators.scaled_objects import ScaledObjects
 from tokenfleet.controller.announcement import announcements
 from tokenfleet.controller.cluster import ClusterError, Refused, Stale
@@ -32,7 +32,7 @@ LOOK_AGAIN_SECONDS: Final = 30.0
 
 
 def utc_now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return moments.rfc3339(time.time())
 
 
 class Api(Logs, PodApi, Protocol):

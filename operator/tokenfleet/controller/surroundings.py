@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from prometheus_client import CollectorRegistry
 
 from tokenfleet.api.conditions import Verdict
+from tokenfleet.controller import moments
 from tokenfleet.controller.announcement import AWAKE, News, event
 from tokenfleet.controller.autoscaling.autoscaler import Autoscaler
 from tokenfleet.controller.autoscaling.budget import Budgets
@@ -129,7 +130,7 @@ class Surroundings:
         """A model is awake: nothing of status says so, and how long it took."""
         owner = self._store.get(key)
         if owner is not None:
-            now = f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}"
+            now = moments.rfc3339(time.time())
             logger.info("%s: %s", "/".join(key), message)
             task = asyncio.create_task(
                 self._post(event(owner, News("Normal", AWAKE, message), now=now, reporter=self._identity))

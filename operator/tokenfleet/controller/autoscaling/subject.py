@@ -5,11 +5,11 @@ and, where it may sleep, when it last had a request, so that a controller that b
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from tokenfleet.api import conditions
 from tokenfleet.api.conditions import Verdict
+from tokenfleet.controller import moments
 from tokenfleet.controller.actuators.handover import BUILTIN
 from tokenfleet.controller.autoscaling.budget import Need
 from tokenfleet.controller.autoscaling.known_specs import Known
@@ -60,7 +60,7 @@ class Subject:
         self.desired = max(int(ours["desired"]), standing) if ours else target.replicas
         """As last told."""
         self.history: list[Json] = list(before.get("history") or ())
-        self.last_request = _seconds(ours["lastRequestTime"]) if "lastRequestTime" in ours else None
+        self.last_request = moments.seconds(ours["lastRequestTime"]) if "lastRequestTime" in ours else None
         self.verdict: Verdict | None = None
         """ScalingReady; None: not known yet, what was told last holds."""
         self.looked_at = 0.0
@@ -115,22 +115,14 @@ class Subject:
         """As status.scaling."""
         told: Json = {"desired": self.desired, "actuator": BUILTIN, "specReplicas": self.target.replicas}
         if self.last_request is not None and self.target.policy.scale_to_zero_seconds is not None:
-            told["lastRequestTime"] = _time(self.last_request // _MINUTE * _MINUTE)
+            told["lastRequestTime"] = moments.rfc3339(self.last_request // _MINUTE * _MINUTE)
         return {**told, "history": self.history} if self.history else told
 
 
 def _item(before: int, decision: Decision, now: float) -> Json:
     """Of the history."""
     change = {"before": before, "after": decision.desired, "reason": decision.reason, "message": decision.message}
-    return {"time": _time(now), **change}
-
-
-def _time(seconds: float) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
-def _seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+    return {"time": moments.rfc3339(now), **change}
 
 
 DECIDES: Final = Verdict(

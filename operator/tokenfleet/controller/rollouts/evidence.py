@@ -6,10 +6,10 @@ failures count only where chance does not explain them (Wilson's interval), and 
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 from math import sqrt
 from typing import Final
 
+from tokenfleet.controller import moments
 from tokenfleet.controller.observed import Json, TrackLoad
 
 MIN_REQUESTS: Final = 20
@@ -24,7 +24,7 @@ _RENEW_SECONDS: Final = 10.0
 
 def seconds_between(before: str, after: str) -> float:
     """RFC 3339, both."""
-    return (datetime.fromisoformat(after) - datetime.fromisoformat(before)).total_seconds()
+    return moments.seconds(after) - moments.seconds(before)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
