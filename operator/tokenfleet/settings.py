@@ -80,6 +80,12 @@ class ControllerSettings:
     external_metrics_port: int
     keda_port: int
     log_level: str
+    inspect_seconds: int = 0
+    """How long new engines wait for what is read of the model's files, to know that it fits; 0: nothing is read."""
+    accelerators_file: Path | None = None
+    """Classes of accelerators that the cluster adds or changes; may not be there."""
+    spot: bool = False
+    """Whether the nodes are paid at the price of spot."""
     external_metrics_dir: Path | None = None
     """tls.crt and tls.key of external.metrics.k8s.io, which is served then."""
     keda_address: str | None = None
@@ -114,6 +120,9 @@ class ControllerSettings:
             ),
             keda_port=_integer(environment, "TOKENFLEET_KEDA_PORT", contract.CONTROLLER_KEDA_PORT, low=1, high=65_535),
             log_level=_log_level(environment),
+            inspect_seconds=_integer(environment, "TOKENFLEET_INSPECT_SECONDS", 0, low=0, high=3_600),
+            accelerators_file=_path(environment, "TOKENFLEET_ACCELERATORS_FILE"),
+            spot=_choice(environment, "TOKENFLEET_SPOT_PRICES", ("false", "true")) == "true",
             external_metrics_dir=_path(environment, "TOKENFLEET_EXTERNAL_METRICS_TLS_DIR"),
             keda_address=environment.get("TOKENFLEET_KEDA_ADDRESS") or None,
         )

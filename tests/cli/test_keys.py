@@ -1,7 +1,7 @@
 """`tokenfleet keys` on a store in memory: what is stored, what is shown, and what is said when it cannot be done."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -11,10 +11,11 @@ import yaml
 from typer.testing import CliRunner
 
 from tokenfleet.cli.errors import CliError, Conflict, Unusable
-from tokenfleet.cli.key_entries import new_token, read_all
-from tokenfleet.cli.key_store import Snapshot
-from tokenfleet.cli.keys import Tools
+from tokenfleet.cli.keys.commands import Tools
+from tokenfleet.cli.keys.entries import new_token, read_all
+from tokenfleet.cli.keys.store import Snapshot
 from tokenfleet.cli.main import app
+from tokenfleet.cli.options import Place
 from tokenfleet.router.callers.keys import Keyring, Priority
 from tokenfleet.router.terms import Rate
 
@@ -66,8 +67,8 @@ class Shell:
         self.made += 1
         return _TOKENS[self.made - 1]
 
-    def open(self, **options: object) -> Store:
-        self.store.asked_for = options
+    def open(self, place: Place, *, secret: str) -> Store:
+        self.store.asked_for = {**asdict(place), "secret": secret}
         return self.store
 
     def run(self, line: str) -> Any:

@@ -3,7 +3,7 @@
 import copy
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -12,12 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from tokenfleet import contract
-from tokenfleet.cli.cluster import Cluster as ClusterOf
-from tokenfleet.cli.cluster import Missing, Thing
-from tokenfleet.cli.deployments import ClusterDeployments, Json
+from tokenfleet.cli.cluster.connection import Cluster as ClusterOf
+from tokenfleet.cli.cluster.connection import Missing, Thing
+from tokenfleet.cli.cluster.deployments import ClusterDeployments, Json
 from tokenfleet.cli.errors import CliError, Unreachable
 from tokenfleet.cli.main import app
-from tokenfleet.cli.watching import Tools
+from tokenfleet.cli.options import Place
+from tokenfleet.cli.rollouts.watching import Tools
 
 NOW = datetime(2026, 3, 1, 12, 2, 5, tzinfo=UTC)
 _CALLS = ("get_namespaced_custom_object", "patch_namespaced_custom_object", "list_namespaced_custom_object")
@@ -79,8 +80,8 @@ class Cluster:
     def engines(self, name: str) -> list[Json]:
         return copy.deepcopy(self.deployments)
 
-    def open(self, **options: Any) -> "Cluster":
-        self.asked_for = options
+    def open(self, place: Place) -> "Cluster":
+        self.asked_for = asdict(place)
         return self
 
     def now(self) -> datetime:

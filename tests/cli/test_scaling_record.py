@@ -13,7 +13,7 @@ from tests.router.harness import MODEL, fleet
 from tests.router.harness import answer as respond
 from tokenfleet import contract
 from tokenfleet.cli.errors import CliError, Unusable
-from tokenfleet.cli.scaling_record import Recorder
+from tokenfleet.cli.scaling.record import Recorder
 from tokenfleet.planning.scaling import Signal
 from tokenfleet.planning.scaling.trace import read_trace
 

@@ -12,6 +12,7 @@ from tokenfleet import contract
 
 READY: Final = "Ready"
 SPEC_VALID: Final = "SpecValid"
+MODEL_FITS: Final = "ModelFits"
 ENGINE_READY: Final = "EngineReady"
 ROUTER_READY: Final = "RouterReady"
 SCALING_READY: Final = "ScalingReady"

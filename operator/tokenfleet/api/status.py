@@ -13,7 +13,7 @@ class Condition(Ruled):
     """One aspect of the state, as the Kubernetes API conventions have it."""
 
     type: Annotated[str, Field(max_length=316)] = Field(
-        description="Ready, SpecValid, EngineReady, RouterReady or ScalingReady."
+        description="Ready, SpecValid, ModelFits, EngineReady, RouterReady or ScalingReady."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: Annotated[str, Field(max_length=1024)] = Field(
@@ -42,6 +42,46 @@ class Download(Ruled):
     total_bytes: Annotated[int, Field(ge=0)] = Field(description="Bytes of all files.")
     seconds_left: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="How long the rest will take at the present speed, in seconds, where that can be said."
+    )
+
+
+class ModelStatus(Ruled):
+    """What the model is, as its files say."""
+
+    of: str = Field(description="A digest of the source, the revision and the draft that this was read from.")
+    architecture: str = Field(description="As its config.json has it.")
+    parameters: str = Field(description="How many, such as 8.03B; of a mixture of experts all of them.")
+    weights: str = Field(description="Of its files, such as 15Gi.")
+    context_tokens: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="The longest sequence that it was made for."
+    )
+    facts: dict[str, Any] = Field(description="What planning counts with.")
+    draft: dict[str, Any] | None = Field(default=None, description="Likewise, of the draft model.")
+
+
+class MemoryStatus(Ruled):
+    """What one replica's memory is planned to be taken by, of all its devices together."""
+
+    weights: str = Field(description="The model's, such as 15Gi, and those of a draft.")
+    kv_cache: str = Field(description="What is left for the KV cache.")
+    kv_tokens: Annotated[int, Field(ge=0)] = Field(description="Tokens that the KV cache holds.")
+    max_concurrency: Annotated[int, Field(ge=0)] = Field(
+        description="Sequences of the greatest length that find room at the same time."
+    )
+
+
+class CostStatus(Ruled):
+    """What the engines cost. Absent where the accelerator has no price."""
+
+    currency: str = Field(description="Of all figures.")
+    hourly: str = Field(description="Of an hour with the replicas that there are.")
+    per_million_tokens: str | None = Field(
+        default=None,
+        description="Of a million tokens, prompts' and answers' together, as measured over the last hour of use; absent "
+        "before there were any.",
+    )
+    idle_share: str | None = Field(
+        default=None, description="Share of that hour's cost that ran while no request was in flight, such as 0.25."
     )
 
 
@@ -138,6 +178,9 @@ class LLMDeploymentStatus(Ruled):
     in_flight: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="Requests in flight, as of the last ten seconds or so; absent where the routers do not say."
     )
+    model: ModelStatus | None = Field(default=None, description="What the model is, as its files say.")
+    memory: MemoryStatus | None = Field(default=None, description="What a replica's memory is planned to be taken by.")
+    cost: CostStatus | None = Field(default=None, description="What the engines cost.")
     scaling: Scaling | None = Field(default=None, description="What autoscaling wants, and why.")
     draining: list[Draining] | None = Field(default=None, description="Pods that say goodbye.")
     rollout: RolloutStatus | None = Field(default=None, description="How far a change is that a canary tries.")

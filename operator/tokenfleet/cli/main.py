@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from tokenfleet.cli import keys, rollout, scaling
 from tokenfleet.cli.errors import CliError
-from tokenfleet.cli.restart import restart
-from tokenfleet.cli.suspend import resume, suspend
+from tokenfleet.cli.keys import commands as keys
+from tokenfleet.cli.rollouts import commands as rollouts
+from tokenfleet.cli.rollouts.restart import restart
+from tokenfleet.cli.rollouts.suspend import resume, suspend
+from tokenfleet.cli.scaling import commands as scaling
 
 
 class _Sentences(typer.Typer):
@@ -35,7 +37,7 @@ app = _Sentences(
     ),
 )
 app.add_typer(keys.app, name="keys")
-app.add_typer(rollout.app, name="rollout")
+app.add_typer(rollouts.app, name="rollout")
 app.add_typer(scaling.app, name="scaling")
 for command in (restart, suspend, resume):
     app.command()(command)

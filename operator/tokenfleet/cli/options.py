@@ -1,9 +1,15 @@
-"""Options that many commands have."""
+"""Options that many commands have, each written once; those that choose a cluster come with `in_cluster`."""
 
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
+
+_Result = TypeVar("_Result")
 
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", help="Of the LLMDeployment; that of the context where left out.")
@@ -15,3 +21,43 @@ Name = Annotated[str, typer.Argument(help="Of the LLMDeployment.", show_default=
 
 WIDE: Final = 1_000
 """Columns of what is no terminal: there, a row is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Which cluster, and which of its namespaces, as the command line has it."""
+
+    namespace: str | None = None
+    context: str | None = None
+    kubeconfig: Path | None = None
+
+
+_CHOICES: Final = {"namespace": Namespace, "kube_context": Context, "kubeconfig": Kubeconfig}
+
+
+def in_cluster(command: Callable[..., _Result]) -> Callable[..., _Result]:
+    """A command that takes `place: Place`, with --namespace, --context and --kubeconfig in its stead.
+
+    A command that says of what its namespace is declares `namespace` itself, and gets it beside the place.
+    """
+    hints, signature = get_type_hints(command, include_extras=True), inspect.signature(command)
+    own = [each for each in signature.parameters.values() if each.name != "place"]
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind)
+        for name, kind in _CHOICES.items()
+        if name not in signature.parameters
+    ]
+
+    @functools.wraps(command)
+    def placed(**given: Any) -> _Result:
+        namespace = given["namespace"] if "namespace" in signature.parameters else given.pop("namespace")
+        place = Place(namespace, given.pop("kube_context"), given.pop("kubeconfig"))
+        return command(**given, place=place)
+
+    whole = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own] + added
+    placed.__signature__ = signature.replace(parameters=whole)  # type: ignore[attr-defined]
+    placed.__annotations__ = {name: kind for name, kind in hints.items() if name != "place"} | {
+        each.name: each.annotation for each in added
+    }
+    del placed.__wrapped__
+    return placed

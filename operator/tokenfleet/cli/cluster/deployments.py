@@ -1,11 +1,11 @@
 """LLMDeployments in a cluster, and the Deployments of their engines: read, and changed by one field at a time."""
 
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 from tokenfleet import contract
-from tokenfleet.cli.cluster import Cluster, Missing, Thing, connect
+from tokenfleet.cli.cluster.connection import Cluster, Missing, Thing, connect
 from tokenfleet.cli.errors import CliError
+from tokenfleet.cli.options import Place
 
 Json = dict[str, Any]
 
@@ -85,9 +85,8 @@ class ClusterDeployments:
         )
 
 
-def open_deployments(*, kubeconfig: Path | None, context: str | None, namespace: str | None) -> ClusterDeployments:
-    """By KUBECONFIG or ~/.kube/config. namespace: the context's where it is None."""
+def open_deployments(place: Place) -> ClusterDeployments:
     from kubernetes import client
 
-    cluster = connect(kubeconfig=kubeconfig, context=context, namespace=namespace)
+    cluster = connect(place)
     return ClusterDeployments(cluster, client.CustomObjectsApi(cluster.api_client), client.AppsV1Api(cluster.api_client))

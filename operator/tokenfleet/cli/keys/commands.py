@@ -14,10 +14,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tokenfleet.cli import key_entries, options
+from tokenfleet.cli import options
 from tokenfleet.cli.errors import Unusable
-from tokenfleet.cli.key_entries import Addition, Entry, Wanted
-from tokenfleet.cli.key_store import KeyStore, Snapshot, change, open_store
+from tokenfleet.cli.keys import entries as key_entries
+from tokenfleet.cli.keys.entries import Addition, Entry, Wanted
+from tokenfleet.cli.keys.store import KeyStore, Snapshot, change, open_store
 
 
 class Priority(StrEnum):
@@ -52,6 +53,7 @@ _SECRET: Final = "tokenfleet-keys"
 
 
 @app.command()
+@options.in_cluster
 def create(
     context: typer.Context,
     name: Annotated[
@@ -68,9 +70,9 @@ def create(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask no cluster: print the Secret, for a repository.")] = False,
     namespace: _Namespace = None,
     secret: _Secret = _SECRET,
-    kube_context: options.Context = None,
-    kubeconfig: options.Kubeconfig = None,
     as_json: options.Json = False,
+    *,
+    place: options.Place,
 ) -> None:
     """Make a key, and print it: this once, and never again.
 
@@ -95,7 +97,7 @@ def create(
         typer.echo(key_entries.manifest(namespace, secret, key_entries.add((), wanted, token, rotate=False)), nl=False)
         typer.echo(f"The key, which stands nowhere else: {token}", err=True)
         return
-    store = tools.open_store(kubeconfig=kubeconfig, context=kube_context, namespace=namespace, secret=secret)
+    store = tools.open_store(place, secret=secret)
 
     def decide(seen: Snapshot) -> tuple[Addition, str, bytes]:
         addition = key_entries.add(seen.entries, wanted, token, rotate=rotate)
@@ -110,17 +112,18 @@ def create(
 
 
 @app.command("list")
+@options.in_cluster
 def list_keys(
     context: typer.Context,
     namespace: _Namespace = None,
     secret: _Secret = _SECRET,
-    kube_context: options.Context = None,
-    kubeconfig: options.Kubeconfig = None,
     as_json: options.Json = False,
+    *,
+    place: options.Place,
 ) -> None:
     """Show the keys that there are: never the keys themselves, which nobody has but their owners."""
     tools = _tools(context)
-    store = tools.open_store(kubeconfig=kubeconfig, context=kube_context, namespace=namespace, secret=secret)
+    store = tools.open_store(place, secret=secret)
     seen, now = store.read(), tools.now()
     rows = [_row(entry, now) for entry in seen.entries]
     if as_json:
@@ -134,16 +137,17 @@ def list_keys(
 
 
 @app.command()
+@options.in_cluster
 def revoke(
     context: typer.Context,
     entry: Annotated[str, typer.Argument(help="As `tokenfleet keys list` shows it.", show_default=False)],
     namespace: _Namespace = None,
     secret: _Secret = _SECRET,
-    kube_context: options.Context = None,
-    kubeconfig: options.Kubeconfig = None,
+    *,
+    place: options.Place,
 ) -> None:
     """Take a key back. What it has running goes on to its end."""
-    store = _tools(context).open_store(kubeconfig=kubeconfig, context=kube_context, namespace=namespace, secret=secret)
+    store = _tools(context).open_store(place, secret=secret)
 
     def decide(seen: Snapshot) -> tuple[Entry, str, None]:
         return key_entries.choose(seen.entries, entry), entry, None

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from tokenfleet import contract
-from tokenfleet.cli.deployments import Json
+from tokenfleet.cli.cluster.deployments import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

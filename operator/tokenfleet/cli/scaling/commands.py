@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from tokenfleet.cli.errors import CliError, Unusable
-from tokenfleet.cli.scaling_plot import check_plot, draw
-from tokenfleet.cli.scaling_policy import chosen_policy
-from tokenfleet.cli.scaling_record import Recorder
+from tokenfleet.cli.scaling.plot import check_plot, draw
+from tokenfleet.cli.scaling.policy import chosen_policy
+from tokenfleet.cli.scaling.record import Recorder
 from tokenfleet.planning.scaling.demand import counted
 from tokenfleet.planning.scaling.replay import Replay, replay
 from tokenfleet.planning.scaling.trace import BadTrace, Line, read_trace

@@ -6,10 +6,10 @@ The kubernetes client is imported when a command needs it, since that takes long
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from tokenfleet.cli.errors import CliError, Conflict, Unreachable, Unusable
+from tokenfleet.cli.options import Place
 
 _SECONDS: Final = 15
 
@@ -52,11 +52,12 @@ class Cluster:
             ) from error
 
 
-def connect(*, kubeconfig: Path | None, context: str | None, namespace: str | None) -> Cluster:
-    """By KUBECONFIG or ~/.kube/config. namespace: the context's where it is None."""
+def connect(place: Place) -> Cluster:
+    """By KUBECONFIG or ~/.kube/config. Its namespace: the context's where the place has none."""
     from kubernetes import config
 
-    file = str(kubeconfig) if kubeconfig is not None else None
+    file = str(place.kubeconfig) if place.kubeconfig is not None else None
+    context, namespace = place.context, place.namespace
     try:
         if namespace is None:
             contexts, active = config.list_kube_config_contexts(config_file=file)  # type: ignore[no-untyped-call]

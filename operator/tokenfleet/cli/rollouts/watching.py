@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 
 from tokenfleet.cli import options
-from tokenfleet.cli.deployments import Deployments, open_deployments
+from tokenfleet.cli.cluster.deployments import Deployments, open_deployments
 from tokenfleet.cli.errors import Unreachable
-from tokenfleet.cli.progress import Progress
+from tokenfleet.cli.rollouts.progress import Progress
 
 _LOOK_SECONDS: Final = 1.0
 _PATIENCE_SECONDS: Final = 180.0

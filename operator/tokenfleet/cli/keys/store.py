@@ -6,12 +6,12 @@ Writes carry the version that was read, so that two people at once lose nothing:
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from tokenfleet.cli.cluster import Cluster, Missing, Thing, connect
+from tokenfleet.cli.cluster.connection import Cluster, Missing, Thing, connect
 from tokenfleet.cli.errors import CliError, Conflict
-from tokenfleet.cli.key_entries import Entry, encoded, read_all
+from tokenfleet.cli.keys.entries import Entry, encoded, read_all
+from tokenfleet.cli.options import Place
 
 _TRIES: Final = 5
 T = TypeVar("T")
@@ -93,9 +93,8 @@ class ClusterStore:
         return self._cluster.call(verb, self._thing, call, *arguments, **options)
 
 
-def open_store(*, kubeconfig: Path | None, context: str | None, namespace: str | None, secret: str) -> ClusterStore:
-    """By KUBECONFIG or ~/.kube/config. namespace: the context's where it is None."""
+def open_store(place: Place, *, secret: str) -> ClusterStore:
     from kubernetes import client
 
-    cluster = connect(kubeconfig=kubeconfig, context=context, namespace=namespace)
+    cluster = connect(place)
     return ClusterStore(cluster, client.CoreV1Api(cluster.api_client), secret=secret)

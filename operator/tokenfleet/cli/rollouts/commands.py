@@ -6,10 +6,10 @@ import typer
 
 from tokenfleet import contract
 from tokenfleet.cli import options
-from tokenfleet.cli.deployments import Deployments, Json
+from tokenfleet.cli.cluster.deployments import Deployments, Json
 from tokenfleet.cli.errors import CliError
-from tokenfleet.cli.progress import Progress, progress_of
-from tokenfleet.cli.watching import looks, show, show_once, tools_of
+from tokenfleet.cli.rollouts.progress import Progress, progress_of
+from tokenfleet.cli.rollouts.watching import looks, show, show_once, tools_of
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,18 +24,18 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Go on until it is ov
 
 
 @app.command()
+@options.in_cluster
 def status(
     context: typer.Context,
     name: options.Name,
     watch: Watch = False,
-    namespace: options.Namespace = None,
-    kube_context: options.Context = None,
-    kubeconfig: options.Kubeconfig = None,
+    *,
+    place: options.Place,
     as_json: options.Json = False,
 ) -> None:
     """Show how far a change is: its pods, its canary's step, share and failures, and what is waited for."""
     tools = tools_of(context)
-    deployments = tools.open_deployments(kubeconfig=kubeconfig, context=kube_context, namespace=namespace)
+    deployments = tools.open_deployments(place)
     if not watch:
         show_once(_look(deployments, name), tools, as_json=as_json)
         return
@@ -45,16 +45,16 @@ def status(
 
 
 @app.command()
+@options.in_cluster
 def promote(
     context: typer.Context,
     name: options.Name,
-    namespace: options.Namespace = None,
-    kube_context: options.Context = None,
-    kubeconfig: options.Kubeconfig = None,
+    *,
+    place: options.Place,
 ) -> None:
     """Roll a change out to all engines now: one that a canary still tries, or one that was rolled back."""
     tools = tools_of(context)
-    deployments = tools.open_deployments(kubeconfig=kubeconfig, context=kube_context, namespace=namespace)
+    deployments = tools.open_deployments(place)
     rollout = _on_trial(deployments, name, "promote")
     _order(deployments, name, "promote", rollout)
     typer.echo(
@@ -63,16 +63,16 @@ def promote(
 
 
 @app.command()
+@options.in_cluster
 def abort(
     context: typer.Context,
     name: options.Name,
-    namespace: options.Namespace = None,
-    kube_context: options.Context = None,
-    kubeconfig: options.Kubeconfig = None,
+    *,
+    place: options.Place,
 ) -> None:
     """Take a change back that a canary tries: its pod drains, and the engines run on as they were."""
     tools = tools_of(context)
-    deployments = tools.open_deployments(kubeconfig=kubeconfig, context=kube_context, namespace=namespace)
+    deployments = tools.open_deployments(place)
     rollout = _on_trial(deployments, name, "abort")
     if rollout["phase"] == "RolledBack":
         raise CliError(f"The change of {deployments.namespace}/{name} was rolled back already: {rollout['message']}")
@@ -90,14 +90,14 @@ def _on_trial(deployments: Deployments, name: str, verb: str) -> Json:
     """status.rollout of what there is to promote or abort."""
     owner = deployments.get(name)
     rollout: Json = (owner.get("status") or {}).get("rollout") or {}
-    place = f"{deployments.namespace}/{name}"
+    where = f"{deployments.namespace}/{name}"
     if not rollout:
         canary = ((owner.get("spec") or {}).get("rollout") or {}).get("canary")
         why = "no change of it is on trial" if canary else "it has no spec.rollout.canary, so its changes roll out at once"
-        raise CliError(f"There is nothing to {verb} for {place}: {why}.")
+        raise CliError(f"There is nothing to {verb} for {where}: {why}.")
     if rollout["phase"] == "Promoting":
         step = "" if verb == "promote" else " To go back, apply the spec that it had before."
-        raise CliError(f"The change of {place} is being promoted already.{step}")
+        raise CliError(f"The change of {where} is being promoted already.{step}")
     return rollout
 
 

@@ -1,0 +1,1 @@
+"""API keys: their entries, the Secret that holds them, and the commands."""

@@ -1,0 +1,1 @@
+"""Changes of engines: rollouts, restarts, suspension, and how one is watched."""

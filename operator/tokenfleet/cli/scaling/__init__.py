@@ -1,0 +1,1 @@
+"""Autoscaling on paper: traces are recorded, and replayed under a policy."""
