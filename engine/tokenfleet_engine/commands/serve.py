@@ -8,7 +8,7 @@ from pathlib import Path
 from tokenfleet import contract
 from tokenfleet_engine import failures
 from tokenfleet_engine.commands import arguments
-from tokenfleet_engine.launch import command
+from tokenfleet_engine.launch import command, model_classes
 from tokenfleet_engine.launch.features import plan_features
 from tokenfleet_engine.launch.flags import read_known
 from tokenfleet_engine.launch.limits import check_limits, check_room
@@ -61,6 +61,7 @@ def run(given: argparse.Namespace, flags: Sequence[str]) -> int:
     print(plan, flush=True)
     if given.check:
         return 0
+    model_classes.lay_out(os.environ)
 
     def goodbye(hurry: Callable[[], bool]) -> None:
         engine = LocalEngine(port=given.port)
