@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test lint test-unit test-integration e2e e2e-disruptions cluster-up cluster-down images crds bench-engine bench-reconcile bench-router bench-scaling bench-signals clean
+.PHONY: help setup demo test lint test-unit test-integration e2e e2e-disruptions cluster-up cluster-down images crds bench-engine bench-planning bench-reconcile bench-router bench-scaling bench-signals clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  \033[1mmake %-17s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ crds: setup ## Write crds/ and the chart's CRD from the models in operator/token
 
 bench-engine: setup ## Prove on real vLLM what each technique does, and what ours costs (ARGS="--only prefix"); writes build/bench/engine.json
 	@$(RUN) -m e2e.bench.engine $(ARGS)
+
+bench-planning: setup ## What the plans predict beside what real vLLM does, and our load test beside others; writes build/bench/planning.json
+	@$(RUN) -m e2e.bench.planning $(ARGS)
 
 bench-reconcile: setup ## Time 1,000 LLMDeployments against a bare client; writes build/bench/reconcile.json
 	@$(RUN) -m e2e.bench.reconcile

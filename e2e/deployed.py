@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 from e2e.kubectl import Json, Kubectl, condition, wait_for
 
-CHILD_KINDS = "deployments,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,networkpolicies,replicasets,pods"
+CHILD_KINDS = (
+    "deployments,services,serviceaccounts,roles,rolebindings,poddisruptionbudgets,networkpolicies,replicasets,jobs,pods"
+)
 
 
 @dataclass(frozen=True, slots=True)

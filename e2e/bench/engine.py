@@ -16,15 +16,12 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from e2e import install
 from e2e.bench import engine_rows as rows
 from e2e.bench import machine
 from e2e.bench.engine_figures import Row
-from e2e.bench.engines import NAMESPACE
-from e2e.cluster import cluster, images
+from e2e.bench.engines import prepare
 from e2e.cluster.progress import step
 from e2e.kubectl import Kubectl
-from e2e.model import model, objects
 
 RESULT: Final = Path("build/bench/engine.json")
 PARTS: Final[dict[str, Callable[[Kubectl, int], Row | list[Row]]]] = {
@@ -42,7 +39,7 @@ def main() -> None:
     parser.add_argument("--only", choices=list(PARTS), action="append", help="this part; may be given again (default: all)")
     parser.add_argument("--rounds", type=int, default=3, help="of each comparison (default: %(default)s)")
     arguments = parser.parse_args()
-    kubectl, began = _prepare(), time.monotonic()
+    kubectl, began = prepare(), time.monotonic()
     found: dict[str, list[Row]] = {}
     for name in arguments.only or PARTS:
         with step(f"Measuring {name}"):
@@ -50,18 +47,6 @@ def main() -> None:
         found[name] = measured if isinstance(measured, list) else [measured]
     _print(found, time.monotonic() - began)
     _write(found)
-
-
-def _prepare() -> Kubectl:
-    cluster.up()
-    built = images.ensure()
-    with step("Installing Tokenfleet with helm"):
-        install.install(built)
-    kubectl = Kubectl(NAMESPACE)
-    kubectl.ensure_namespace()
-    for recipe in (objects.MODEL, objects.VARIANTS):
-        model.ensure(NAMESPACE, images=built, recipe=recipe)
-    return kubectl
 
 
 def _print(found: dict[str, list[Row]], seconds: float) -> None:

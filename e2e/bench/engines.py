@@ -9,9 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from e2e import access
+from e2e import access, install
+from e2e.cluster import cluster, images
+from e2e.cluster.progress import step
 from e2e.deployed import Deployed
 from e2e.kubectl import Json, Kubectl
+from e2e.model import model, objects
 from e2e.model.objects import MODEL
 from tokenfleet import contract
 
@@ -29,6 +32,19 @@ class Engine:
     url: str
     """Of the pod, or of its router."""
     pod: str
+
+
+def prepare() -> Kubectl:
+    """A cluster with Tokenfleet in it, and a namespace whose claim has the small model and what goes with it."""
+    cluster.up()
+    built = images.ensure()
+    with step("Installing Tokenfleet with helm"):
+        install.install(built)
+    kubectl = Kubectl(NAMESPACE)
+    kubectl.ensure_namespace()
+    for recipe in (objects.MODEL, objects.VARIANTS):
+        model.ensure(NAMESPACE, images=built, recipe=recipe)
+    return kubectl
 
 
 def build_deployment(name: str, engine: Mapping[str, Any], **spec: Any) -> Json:

@@ -29,6 +29,7 @@ REQUIREMENTS: Final[Mapping[str, tuple[str, ...]]] = {
     "sglang-router": ("sglang-router==0.3.2",),
     "fastapi-httpx": ("fastapi==0.165.0", "httpx==0.28.1", "uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0"),
     "litellm": ("litellm[proxy]==1.106.2",),
+    "guidellm": ("guidellm==0.8.1",),
 }
 
 

@@ -60,6 +60,14 @@ VARIANTS: Final = Recipe(
 )
 """What goes with it: a draft model, LoRA adapters, and copies that each lack or break one thing."""
 
+KINDS: Final = Recipe(
+    name="tokenfleet-demo-kinds",
+    job="tokenfleet-demo-kinds",
+    sources=("kinds.py", "train.py", "corpus.txt"),
+    what="Making a tiny model of each kind of attention (about half a minute)",
+)
+"""One for each way in which vLLM keeps what it has read, with random weights: for plans of memory."""
+
 
 def build_volume(namespace: str, *, claim: str, directory: Path) -> Json:
     """A directory of this machine, reserved for that claim."""

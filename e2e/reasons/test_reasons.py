@@ -35,7 +35,7 @@ def applied(kubectl: Kubectl, variants: str) -> Iterator[Kubectl]:
         pytest.param("strange-model", "EngineReady", "ModelInvalid", "NobodysForCausalLM", id="an architecture nobody knows"),
         pytest.param("other-words", "EngineReady", "EngineConfigInvalid", "vocabulary", id="a draft with another vocabulary"),
         pytest.param("too-long", "EngineReady", "EngineConfigInvalid", "2048", id="a maxModelLen beyond the model"),
-        pytest.param("no-room", "EngineReady", "OutOfMemory", "maxModelLen", id="no memory for one sequence"),
+        pytest.param("no-room", "ModelFits", "DoesNotFit", "--kv-cache-memory-bytes", id="no memory for one sequence"),
         pytest.param("no-class", "SpecValid", "UnknownAccelerator", "nvidia-h100-80gb", id="an accelerator without a class"),
     ],
 )

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from tokenfleet_engine import failures
-from tokenfleet_engine.commands import drain, fetch, profile, serve, simulate, sleep, wake
+from tokenfleet_engine.commands import drain, fetch, inspect, profile, serve, simulate, sleep, wake
 
-COMMANDS: Final = (serve, drain, fetch, profile, simulate, sleep, wake)
+COMMANDS: Final = (serve, drain, fetch, inspect, profile, simulate, sleep, wake)
 """In the order of --help."""
 
 

@@ -113,7 +113,7 @@ def test_all_files_can_be_read_as_yaml() -> None:
     [
         (
             crd.LLM_DEPLOYMENT,
-            {"Model": 0, "Ready": 0, "Queue": 0, "Reason": 0, "Age": 0, "In flight": 1, "Accelerator": 1, "URL": 1},
+            {"Model": 0, "Ready": 0, "Queue": 0, "Reason": 0, "Age": 0, "In flight": 1, "Accelerator": 1, "$/H": 1, "URL": 1},
         ),
         (crd.LLM_ROUTER, {"Models": 0, "Ready": 0, "Reason": 0, "Age": 0, "URL": 1}),
     ],

@@ -126,6 +126,19 @@ async def test_a_router_that_is_not_there_is_told_once() -> None:
     assert told[0].endswith(" It is tried again.")
 
 
+async def test_a_report_of_very_many_replicas_is_one_line() -> None:
+    written: list[str] = []
+    replicas = {f"replica-{number:06}": {"inFlight": 1, "state": "routable"} for number in range(8_000)}
+    long = json.loads(report(0, 0))
+    long["deployments"]["chat"]["replicas"] = replicas
+    async with router(json.dumps(long).encode() + b"\n") as (address, _, _):
+        task = asyncio.create_task(recorder(address).lines(written.append, seconds=None, every=EVERY))
+        await until(lambda: bool(written))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert [signal.in_flight for signal in signals(written) if signal is not None] == [8_000]
+
+
 async def test_another_model_than_the_routers() -> None:
     async with router(report(0, 0)) as (address, _, _):
         with pytest.raises(CliError) as refused:

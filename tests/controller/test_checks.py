@@ -27,6 +27,7 @@ from tokenfleet.api import conditions as c
 from tokenfleet.api.conditions import Verdict
 from tokenfleet.controller.observed import Json, Observed
 from tokenfleet.controller.verdicts.checks import engine_ready, router_ready
+from tokenfleet.planning import accelerators
 
 NO_GPU = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3 nodes are available: 3 No preemption victims."
 NOT_OF_THE_CLASS = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector. preemption: 0/2 are helpful."
@@ -516,6 +517,29 @@ def test_it_is_ready_and_says_what_keeps_the_rest(verdict: Verdict, reason: str,
     assert (verdict.status, verdict.reason) == ("True", reason), verdict.message
     for each in words:
         assert each in verdict.message
+
+
+@pytest.mark.parametrize(
+    ("resource", "reason", "words"),
+    [
+        pytest.param(
+            'resource = "nvidia.com/gpu"',
+            c.INSUFFICIENT_GPU,
+            "No node has 1 free GPU of class pooled (example.com/pool=inference) for a replica: 0/2 nodes",
+            id="of a GPU",
+        ),
+        pytest.param("", c.UNSCHEDULABLE, "No node takes a pod (example.com/pool=inference): 0/2 nodes", id="of no device"),
+    ],
+)
+def test_a_class_s_node_labels_are_told_where_no_node_has_them(resource: str, reason: str, words: str) -> None:
+    pooled = f'[pooled]\nsummary = "Ours."\n{resource}\nnode_labels = {{ "example.com/pool" = "inference" }}'
+    accelerators.extend(pooled, origin="the cluster's")
+    try:
+        verdict = engine(unplaced_pod(NOT_OF_THE_CLASS), deployment=llm_deployment(accelerator="pooled"))
+    finally:
+        accelerators.extend("", origin="the test's end")
+    assert verdict.reason == reason
+    assert words in verdict.message
 
 
 def test_a_pod_that_drains_is_not_sent_to() -> None:

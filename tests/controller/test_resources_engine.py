@@ -8,6 +8,7 @@ from tokenfleet import contract
 from tokenfleet.controller.observed import Json
 from tokenfleet.controller.resources import build_children
 from tokenfleet.errors import InvalidSpec
+from tokenfleet.planning.accelerators import extend
 from tokenfleet.settings import ControllerSettings
 
 
@@ -146,6 +147,24 @@ def test_a_simulator_is_an_engine_in_all_but_what_it_takes() -> None:
 def test_a_replica_asks_for_what_the_user_says(engine: Json, requests: Json, limits: Json) -> None:
     resources = engine_container(accelerator="nvidia", parallelism={"tensor": 2}, engine=engine)["resources"]
     assert resources == {"requests": requests, "limits": {**limits, "nvidia.com/gpu": "2"}}
+
+
+def test_a_class_s_node_labels_are_asked_of_its_nodes() -> None:
+    labels = '{ "example.com/pool" = "a", "example.com/disk" = "b" }'
+    own = f'[pooled]\nsummary = "Ours."\nresource = "amd.com/gpu"\nnode_labels = {labels}'
+    extend(own, origin="the cluster's")
+    try:
+        spec = engine_pod(accelerator="pooled")["spec"]
+        changed = engine_container(accelerator="pooled")["resources"]["limits"]
+    finally:
+        extend("", origin="the test's end")
+    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term["matchExpressions"] == [
+        {"key": "example.com/disk", "operator": "In", "values": ["b"]},
+        {"key": "example.com/pool", "operator": "In", "values": ["a"]},
+    ]
+    assert spec["tolerations"] == [{"key": "amd.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert changed == {"amd.com/gpu": "1"}
 
 
 def test_blocks_that_leave_the_gpu_have_room_in_shared_memory() -> None:

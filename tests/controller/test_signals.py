@@ -35,6 +35,11 @@ def track(requests: int = 0, failed: int = 0, **ttft: int) -> Json:
     }
 
 
+def used(requests: int, prompt: int, completion: int) -> Json:
+    """A track, with what its answers used."""
+    return {**track(requests), "promptTokens": prompt, "completionTokens": completion}
+
+
 def levels(**differences: Any) -> Json:
     """An idle LLMDeployment of one replica, but for what is given."""
     idle = {"waiting": 0, "pending": 0, "running": 0, "ended": 0, "tracks": {}, "idleSeconds": None}
@@ -307,6 +312,23 @@ def test_totals_outlive_routers_and_their_restarts() -> None:
     desk.board.remove("a", KEY)
     found = desk.load.tracks["canary"]
     assert (found.requests, found.failed) == (10 + 4 + 6, 1 + 1)
+
+
+def test_tokens_are_counted_as_requests_are() -> None:
+    desk = Desk()
+    older, first = desk.router("older", tracks={"stable": track(3)}), desk.router("a", tracks={"stable": used(5, 1000, 100)})
+    desk.board.told(older, report(tracks={"stable": track(4)}))
+    desk.board.told(first, report(tracks={"stable": used(6, 1300, 150)}))
+    desk.board.told(first, report(tracks={"stable": used(1, 20, 2)}))
+    desk.board.remove("a", KEY)
+    found = desk.load.tracks["stable"]
+    assert (found.requests, found.prompt_tokens, found.completion_tokens) == (3, 320, 52)
+    use = desk.board.use(KEY)
+    assert use is not None and (use.complete, use.busy, use.counted) == (True, False, (3, 0, 320, 52))
+    desk.board.told(older, report(replicas=replicas(one=(2, "routable"))))
+    desk.router("silent", talks=False)
+    use = desk.board.use(KEY)
+    assert use is not None and (use.complete, use.busy) == (False, True)
 
 
 def test_what_a_router_counted_still_counts_while_it_is_silent() -> None:

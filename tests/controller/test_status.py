@@ -28,6 +28,7 @@ from tests.controller.objects import (
 from tokenfleet.api import conditions as c
 from tokenfleet.api.conditions import Verdict
 from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMDeploymentStatus
+from tokenfleet.controller.inspections.fit import Fit
 from tokenfleet.controller.observed import Download, Figures, Json, Observed, Outcome, Refusal
 from tokenfleet.controller.status import build_status
 from tokenfleet.errors import InvalidSpec
@@ -37,9 +38,14 @@ DONE = Outcome()
 
 
 def status(
-    seen: Observed, *, outcome: Outcome = DONE, spec: LLMDeploymentSpec | InvalidSpec | None = None, now: str = NOW
+    seen: Observed,
+    *,
+    outcome: Outcome = DONE,
+    spec: LLMDeploymentSpec | InvalidSpec | None = None,
+    fit: Fit | None = None,
+    now: str = NOW,
 ) -> Json:
-    return build_status(seen, spec or spec_of(seen.owner), outcome, now=now)
+    return build_status(seen, spec or spec_of(seen.owner), outcome, fit, now=now)
 
 
 def condition(body: Json, kind: str) -> Json:
@@ -213,6 +219,7 @@ def _outcomes() -> st.SearchStrategy[Outcome]:
             DONE,
             Outcome(conflicts=(("Service", NAME),)),
             Outcome(refusals=(Refusal(kind="Deployment", name="llama-engine", message="no"),)),
+            Outcome(refusals=(Refusal(kind="Job", name="llama-inspect-01234567", message="no"),)),
         ]
     )
 
@@ -232,7 +239,18 @@ _SENSES: list[Any] = [
     {"wanted": 2, "scaling": _SCALED, "scaling_ready": Verdict(status="True", reason=c.AS_EXPECTED, message="Well.")},
     {"wanted": 0, "scaling": {**_SCALED, "desired": 0}, "figures": Figures(queue_depth=0, in_flight=0)},
     {"scaling_ready": Verdict(status="False", reason=c.SIGNAL_STALE, message="A router is silent.")},
+    {"cost": {"currency": "USD", "hourly": "1"}},
 ]
+
+_INSPECTING = Verdict(status="Unknown", reason=c.INSPECTING_MODEL, message="A pod looks.")
+_TOO_LARGE = Verdict(status="False", reason=c.DOES_NOT_FIT, message="It does not fit.")
+_FITS = (
+    None,
+    Fit(verdict=_INSPECTING, waits=(c.INSPECTING_MODEL, "A pod looks.")),
+    Fit(verdict=Verdict(status="Unknown", reason=c.ACCELERATOR_UNKNOWN, message="Nobody knows.")),
+    Fit(verdict=_TOO_LARGE, memory={"weights": "15Gi", "kvCache": "0", "kvTokens": 0, "maxConcurrency": 0}),
+    Fit(verdict=_TOO_LARGE, waits=(c.DOES_NOT_FIT, "No engine is made.")),
+)
 
 _DOWNLOADS = (None, Download(pod="pod-0", done=0, total=2**40), Download(pod="gone", done=1, total=2, left=0))
 
@@ -245,25 +263,36 @@ _DOWNLOADS = (None, Download(pod="pod-0", done=0, total=2**40), Download(pod="go
     made=st.booleans(),
     download=st.sampled_from(_DOWNLOADS),
     senses=st.sampled_from(_SENSES),
+    fit=st.sampled_from(_FITS),
 )
 def test_a_status_is_whole_quiet_and_never_contradicts_itself(
-    pods: tuple[Json, ...], outcome: Outcome, fields: Json, valid: bool, made: bool, download: Download | None, senses: Json
+    pods: tuple[Json, ...],
+    outcome: Outcome,
+    fields: Json,
+    valid: bool,
+    made: bool,
+    download: Download | None,
+    senses: Json,
+    fit: Fit | None,
 ) -> None:
     deployment = llm_deployment(**fields)
     seen = replace(observed(*pods, deployment=deployment, children=None if made else ()), download=download, **senses)
     spec: LLMDeploymentSpec | InvalidSpec = spec_of(deployment) if valid else InvalidSpec("no")
-    body = status(seen, outcome=outcome, spec=spec)
+    fit = fit if valid else None
+    body = status(seen, outcome=outcome, spec=spec, fit=fit)
 
     LLMDeploymentStatus.model_validate(body)
     states = {each["type"]: each["status"] for each in body["conditions"]}
-    assert (states[c.READY] == "True") == all(states[part] == "True" for part in c.PARTS if part != c.SCALING_READY)
+    needed = [part for part in c.PARTS if part not in (c.SCALING_READY, c.MODEL_FITS)]
+    fits = states.get(c.MODEL_FITS) != "False"
+    assert (states[c.READY] == "True") == (fits and all(states[part] == "True" for part in needed))
     assert {each["reason"] for each in body["conditions"]} <= c.REASONS.keys()
     assert all(each["message"].endswith(".") for each in body["conditions"])
     if states[c.READY] == "True":
         assert body["readyReplicas"] > 0
 
     again = replace(seen, owner={**deployment, "status": body})
-    assert status(again, outcome=outcome, spec=spec, now="2027-01-01T00:00:00Z") == body
+    assert status(again, outcome=outcome, spec=spec, fit=fit, now="2027-01-01T00:00:00Z") == body
 
 
 def test_the_page_of_reasons_is_current() -> None:

@@ -28,7 +28,7 @@ class World:
         self.reads: list[Place] = []
         self.before_write: Callable[[Write], None] = lambda _: None
         self.logs: dict[str, str | ClusterError] = {}
-        """Of the container that fetches the model, by pod."""
+        """Of the container that fetches the model, or inspects it, by pod."""
         self.log_reads: list[str] = []
         self.mutate: Callable[[Json], Json] = lambda body: body
         self.unserved: set[str] = {"ScaledObject"}
@@ -77,7 +77,7 @@ class World:
 
     async def log_tail(self, namespace: str, pod: str, container: str, *, lines: int, limit: int, seconds: float) -> str:
         self.log_reads.append(pod)
-        assert (namespace, container) == (NAMESPACE, contract.CONTAINER_FETCH)
+        assert namespace == NAMESPACE and container in (contract.CONTAINER_FETCH, contract.CONTAINER_INSPECTION)
         assert lines and limit and seconds < 5
         text = self.logs.get(pod, Stale("no such pod"))
         if isinstance(text, ClusterError):

@@ -14,6 +14,7 @@ from e2e.cluster import tools
 from tests.conftest import Golden
 from tests.integration.command_lines import CHART, KUBERNETES, ROOT, Json, documents, render, run
 from tokenfleet import contract
+from tokenfleet.planning import accelerators
 from tokenfleet.settings import ControllerSettings
 
 VALUES = ROOT / "tests" / "chart" / "values"
@@ -119,6 +120,7 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
                 "watch_namespaces": (),
                 "resync_seconds": 300,
                 "workers": 8,
+                "inspect_seconds": 60,
                 "lease_seconds": 15,
                 "liveness_seconds": 120,
                 "log_level": "info",
@@ -138,6 +140,7 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
                 "watch_namespaces": ("models",),
                 "resync_seconds": 60,
                 "workers": 32,
+                "inspect_seconds": 0,  # of 90, since no logs may be read
                 "lease_seconds": 30,
                 "liveness_seconds": 240,
                 "log_level": "debug",
@@ -146,7 +149,7 @@ def test_the_environment_is_all_that_the_controller_reads(rendered: list[Json]) 
             },
             id="with everything set",
         ),
-        pytest.param("namespaced", {"watch_namespaces": ("models", "staging")}, id="in two namespaces"),
+        pytest.param("namespaced", {"watch_namespaces": ("models", "staging"), "inspect_seconds": 60}, id="in two namespaces"),
     ],
 )
 def test_the_controller_reads_what_the_values_say(rendered: list[Json], expected: Json) -> None:
@@ -304,3 +307,30 @@ def test_user_labels_are_everywhere_and_do_not_replace_ours() -> None:
 )
 def test_the_name_of_the_objects(release: str, expected: str) -> None:
     assert one(documents(render(release=release).ok()), "Deployment")["metadata"]["name"] == expected
+
+
+def test_own_accelerators_arrive_where_the_controller_reads_them(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "accelerators.md").read_text()
+    (example,) = [part for part in re.findall(r"```yaml\n(.*?)```", page, flags=re.S) if part.startswith("accelerators:")]
+    values = tmp_path / "values.yaml"
+    values.write_text(example)
+    rendered = documents(render("--values", values).ok())
+    (config,) = [one for one in rendered if one["kind"] == "ConfigMap" and one["metadata"]["name"].endswith("-accelerators")]
+    (volume,) = [one for one in one_pod(rendered)["volumes"] if one["name"] == "accelerators"]
+    (mount,) = [one for one in container(rendered)["volumeMounts"] if one["name"] == "accelerators"]
+    assert volume["configMap"] == {"name": config["metadata"]["name"], "optional": True}
+    (file,) = config["data"]
+    assert environment(rendered)["TOKENFLEET_ACCELERATORS_FILE"] == f"{mount['mountPath']}/{file}"
+    assert "subPath" not in mount, "or changes would not arrive"
+    try:
+        accelerators.extend(config["data"][file], origin="the ConfigMap")
+        own = accelerators.find_accelerator("nvidia-rtx-6000-ada-48gb")
+        assert (own.memory, own.per_node, dict(own.node_labels)) == (49140 << 20, 4, {"example.com/pool": "workstations"})
+    finally:
+        accelerators.extend("", origin="the test's end")
+    assert not [one for one in documents(render().ok()) if one["metadata"]["name"].endswith("-accelerators")]
+
+
+def one_pod(rendered: list[Json]) -> Json:
+    """The controller's, as its Deployment has it."""
+    return dict(one(rendered, "Deployment")["spec"]["template"]["spec"])

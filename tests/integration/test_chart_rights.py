@@ -38,6 +38,8 @@ OF_OTHER_DAYS = {"get", "delete"}
 """Verbs on children: to look at one that the watch does not show, and to remove one that a later version does not want."""
 
 SYSTEM = "tokenfleet-system"
+SETTINGS = "crds.enabled=true,rbac.userRoles=false,inspection.seconds=1"
+"""Nobody runs the pod that inspects the model, so engines wait for it in vain."""
 FETCHING: Json = {
     "phase": "Pending",
     "initContainerStatuses": [
@@ -154,7 +156,7 @@ def controller(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         kubectl = Kubectl(plane.kubeconfig)
         for namespace in (SYSTEM, "models", "staging"):
             kubectl.ensure_namespace(namespace)
-        values = [*flags(request.param), "--set", "crds.enabled=true,rbac.userRoles=false,serviceAccount.create=true"]
+        values = [*flags(request.param), "--set", f"{SETTINGS},serviceAccount.create=true"]
         run([tools.path("helm"), "--kubeconfig", plane.kubeconfig, "-n", SYSTEM, "install", "tokenfleet", CHART, *values]).ok()
         for crd in ("llmdeployments.tokenfleet.dev", "llmrouters.tokenfleet.dev"):
             kubectl.wait_established(crd)

@@ -78,7 +78,7 @@ def test_a_new_llmdeployment_has_its_children_and_a_status(name: str, namespace:
     }
     status = namespace.one(contract.KIND, name)["status"]
     assert status["observedGeneration"] == 1
-    assert {each["type"] for each in status["conditions"]} == {c.READY, *c.PARTS} - {c.SCALING_READY}
+    assert {each["type"] for each in status["conditions"]} == {c.READY, *c.PARTS} - {c.SCALING_READY, c.MODEL_FITS}
 
 
 def test_nothing_of_ours_stands_on_the_users_object(name: str, namespace: Namespace) -> None:

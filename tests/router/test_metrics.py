@@ -31,7 +31,7 @@ def test_a_request_is_counted_for_all_and_for_its_model() -> None:
     assert (sum(track.first_token.counts), track.first_token.sum) == (1, 0.25)
     assert (sum(llama.queued.counts), llama.queued.sum) == (1, 60.0)
     tokens = metrics.tokens["llama", "ann"]
-    assert (tokens.prompt, tokens.completion) == (12, 34)
+    assert (tokens.prompt, tokens.completion) == (12, 34) == (track.prompt_tokens, track.completion_tokens)
     assert list(metrics.models) == ["llama"]
 
 

@@ -127,6 +127,19 @@ async def test_answers_are_counted_with_how_long_they_took() -> None:
         assert sum(track["itl"]["counts"]) >= 1
 
 
+async def test_what_answers_used_is_told() -> None:
+    async def used(call: Call) -> None:
+        call.json({"choices": [], "usage": {"prompt_tokens": 12, "total_tokens": 46, "completion_tokens": 34}})
+
+    async with fleet(used) as (front, _), following(front) as reports:
+        await reports.line()
+        await front.ask(post())
+        await front.ask(post())
+        front.advance(1.25)
+        track = (await reports.of())["tracks"]["stable"]
+        assert (track["promptTokens"], track["completionTokens"]) == (24, 68)
+
+
 async def test_idleness_is_counted_from_the_last_request() -> None:
     async with fleet(answer) as (front, _), following(front) as reports:
         await reports.line()

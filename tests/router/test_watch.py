@@ -339,7 +339,7 @@ async def test_a_shared_router_reads_its_llmrouter_all_llmdeployments_and_their_
 
 async def test_it_is_ready_when_all_kinds_were_read() -> None:
     async with api() as fake:
-        fake.refusals = [web.Response(status=500)] * 3
+        fake.refusals = [web.Response(status=500) for _ in range(3)]
         shared = Shared.new(Limits())
         connect = Seen(fake.port, _QUICK).connect
         source = ClusterSource(shared, settings(TOKENFLEET_ROUTER="shared"), connect=connect, patience=_QUICK)

@@ -107,7 +107,8 @@ annotations:
   verbs: [list, watch]
 {{- end }}
 {{- if .Values.rbac.podLogs }}
-# The last lines of the container that fetches a model say how far it is, which status.download shows. No other log is read.
+# The last lines of the container that fetches a model say how far it is, which status.download shows; those of the one that
+# inspects it say what it is. No other log is read.
 - apiGroups: [""]
   resources: [pods/log]
   verbs: [get]
@@ -148,6 +149,7 @@ annotations:
 "": [serviceaccounts, services]
 apps: [deployments]
 autoscaling: [horizontalpodautoscalers]
+batch: [jobs]
 networking.k8s.io: [networkpolicies]
 policy: [poddisruptionbudgets]
 rbac.authorization.k8s.io: [rolebindings, roles]

@@ -14,8 +14,8 @@ from tokenfleet_engine.commands import arguments
 from tokenfleet_engine.say import say
 from tokenfleet_engine.store.cache import Cache
 from tokenfleet_engine.store.fetching import Fetch, Settings
-from tokenfleet_engine.store.remote import Store
-from tokenfleet_engine.store.sources import Source, parse_source
+from tokenfleet_engine.store.opening import open_store
+from tokenfleet_engine.store.sources import parse_source
 
 _DESCRIPTION: Final = """\
 Bring models into a cache, each as a complete directory that vLLM can open: all its files are there and verified, or there is
@@ -82,21 +82,6 @@ def run(given: argparse.Namespace, _: Any) -> int:
         fetch = Fetch(source=source, cache=cache, open_store=open_store, settings=settings, field=field)
         asyncio.run(fetch.run())
     return 0
-
-
-def open_store(source: Source) -> Store:
-    """Each store's libraries are loaded where it is asked for: a complete cache needs none of them."""
-    if source.scheme == "hf":
-        from tokenfleet_engine.store.huggingface import HuggingFace
-
-        return HuggingFace(source)
-    if source.scheme == "s3":
-        from tokenfleet_engine.store.s3 import S3
-
-        return S3(source)
-    from tokenfleet_engine.store.gcs import GoogleStorage
-
-    return GoogleStorage(source)
 
 
 def _end(number: int, _: Any) -> None:

@@ -1,7 +1,8 @@
 """The conditions of an LLMDeployment and of an LLMRouter, and every reason that they may carry.
 
 Positive polarity throughout: True is good. EngineReady and RouterReady are True while at least one replica can be sent to, and
-their reason still tells what keeps the rest; Ready is True exactly when all the others are, and tells what they tell.
+their reason still tells what keeps the rest; Ready is True exactly when nothing that it is made of stands in the way, and tells
+what that tells.
 `REASONS` is the whole vocabulary, which docs/conditions.md publishes (a test compares).
 """
 
@@ -17,11 +18,12 @@ ENGINE_READY: Final = "EngineReady"
 ROUTER_READY: Final = "RouterReady"
 SCALING_READY: Final = "ScalingReady"
 
-PARTS: Final = (SPEC_VALID, ENGINE_READY, ROUTER_READY, SCALING_READY)
+PARTS: Final = (SPEC_VALID, MODEL_FITS, ENGINE_READY, ROUTER_READY, SCALING_READY)
 """What Ready is made of, in the order in which a reader wants to hear of it: the first that is not True explains Ready.
 
-An LLMRouter has no EngineReady, and only what is autoscaled has ScalingReady. That one alone never makes Ready False: requests
-are served, by as many replicas as there are."""
+An LLMRouter has neither ModelFits nor EngineReady, a simulator no ModelFits, and only what is autoscaled has ScalingReady. That
+one alone never makes Ready False: requests are served, by as many replicas as there are. Nor does ModelFits while it is
+Unknown: the engine will say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,13 @@ NAME_CONFLICT: Final = "NameConflict"
 REJECTED_BY_API_SERVER: Final = "RejectedByAPIServer"
 ROUTES_UNRESOLVED: Final = "RoutesUnresolved"
 NO_MODELS: Final = "NoModels"
+
+# --- ModelFits ------------------------------------------------------------------------------------------------------
+DOES_NOT_FIT: Final = "DoesNotFit"
+INSPECTING_MODEL: Final = "InspectingModel"
+MODEL_NOT_INSPECTED: Final = "ModelNotInspected"
+MODEL_UNKNOWN: Final = "ModelUnknown"
+ACCELERATOR_UNKNOWN: Final = "AcceleratorUnknown"
 
 # --- EngineReady ----------------------------------------------------------------------------------------------------
 SUSPENDED: Final = "Suspended"
@@ -98,6 +107,16 @@ REASONS: Final[dict[str, str]] = {
     ROUTES_UNRESOLVED: "An LLMRouter's route names an LLMDeployment or a model that is not there, or leaves an LLMDeployment "
     "without requests. The message names them. All else is served.",
     NO_MODELS: "No LLMDeployment names this LLMRouter by `spec.routerRef`, so it has nothing to serve yet.",
+    DOES_NOT_FIT: "The model does not fit into the memory of `spec.accelerator` as the spec runs it. The message says what is "
+    "missing and what to change. No engine is made or changed by this spec; what ran before goes on.",
+    INSPECTING_MODEL: "A pod reads what the model is, before an engine is made or changed. It takes seconds, and engines wait "
+    "no longer than the chart's `inspection.seconds`.",
+    MODEL_NOT_INSPECTED: "Whether the model fits is not known, since its files were not inspected. The message says why. "
+    "Engines are made nevertheless, and the inspection is tried again.",
+    MODEL_UNKNOWN: "Planning does not know models of this kind, so whether it fits is not known. Engines are made "
+    "nevertheless.",
+    ACCELERATOR_UNKNOWN: "`spec.accelerator` is a class whose memory is not known, such as `nvidia`, so neither is whether the "
+    "model fits. Engines are made nevertheless.",
     SUSPENDED: "`spec.suspend` is true: no engine runs, on purpose, and all else is kept. Requests get 503.",
     SCALED_TO_ZERO: "`spec.replicas` is 0, or autoscaling wants no engine right now: none runs, on purpose. Where autoscaled, "
     "the next request wakes the model.",

@@ -113,6 +113,7 @@ LLM_DEPLOYMENT = Kind(
         _AGE,
         ("In flight", "integer", ".status.inFlight", 1, "Requests that are being answered."),
         ("Accelerator", "string", ".spec.accelerator", 1, "What a replica runs on."),
+        ("$/H", "string", ".status.cost.hourly", 1, "What the engines cost in an hour."),
         _URL,
     ),
 )

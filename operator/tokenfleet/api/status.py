@@ -188,7 +188,8 @@ class LLMDeploymentStatus(Ruled):
     download: Download | None = Field(default=None, description="A download of the model's files, while one runs.")
     conditions: list[Condition] | None = Field(
         default=None,
-        description="Ready, and what it is made of: SpecValid, EngineReady, RouterReady, and ScalingReady where autoscaled.",
+        description="Ready, and what it is made of: SpecValid, ModelFits, EngineReady, RouterReady, and ScalingReady where "
+        "autoscaled.",
         json_schema_extra=_CONDITIONS,
     )
 

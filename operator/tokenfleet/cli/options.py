@@ -9,6 +9,8 @@ from typing import Annotated, Any, Final, TypeVar, get_type_hints
 
 import typer
 
+from tokenfleet.cli.errors import Unusable
+
 _Result = TypeVar("_Result")
 
 Namespace = Annotated[
@@ -17,7 +19,44 @@ Namespace = Annotated[
 Context = Annotated[str | None, typer.Option("--context", help="Of the kubeconfig; the current one where left out.")]
 Kubeconfig = Annotated[Path | None, typer.Option("--kubeconfig", help="KUBECONFIG, or ~/.kube/config, where left out.")]
 Json = Annotated[bool, typer.Option("--json", help="For programs.")]
-Name = Annotated[str, typer.Argument(help="Of the LLMDeployment.", show_default=False)]
+
+
+def names(context: typer.Context, incomplete: str) -> list[str]:
+    """LLMDeployments whose name begins so, for completion."""
+    from tokenfleet.cli.completion import deployment_names
+
+    return deployment_names(context.params, incomplete)
+
+
+Name = Annotated[str, typer.Argument(help="Of the LLMDeployment.", show_default=False, autocompletion=names)]
+
+
+def _extend(path: Path | None) -> Path | None:
+    """Before the command runs, so that it finds the cluster's own classes and prices."""
+    if path is not None:
+        from tokenfleet.planning.accelerators import InvalidAccelerators, extend
+
+        try:
+            extend(path.read_text(encoding="utf-8"), origin=str(path))
+        except (InvalidAccelerators, UnicodeDecodeError) as error:
+            raise Unusable(f"--accelerators: {error}") from error
+        except OSError as error:
+            raise Unusable(f"--accelerators {path}: {error.strerror or error}.") from error
+    return path
+
+
+Accelerators = Annotated[
+    Path | None,
+    typer.Option(
+        "--accelerators",
+        envvar="TOKENFLEET_ACCELERATORS_FILE",
+        callback=_extend,
+        is_eager=True,
+        show_envvar=True,
+        help="Classes and prices of one's own, in TOML or JSON (docs/accelerators.md).",
+    ),
+]
+"""A command that looks at accelerators takes `_accelerators: options.Accelerators = None`; that is all."""
 
 WIDE: Final = 1_000
 """Columns of what is no terminal: there, a row is one line."""

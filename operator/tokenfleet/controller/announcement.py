@@ -29,6 +29,7 @@ _ORDINARY: Final = frozenset(
     {
         conditions.CREATING,
         conditions.FETCHING_MODEL,
+        conditions.INSPECTING_MODEL,
         conditions.LOADING_MODEL,
         conditions.ROUTER_STARTING,
         conditions.SCALED_TO_ZERO,

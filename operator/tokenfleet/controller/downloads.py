@@ -127,7 +127,7 @@ def _worth_asking(observed: Observed) -> list[str]:
 
 
 def _fetches(pod: Json) -> bool:
-    return pods.role(pod) in (contract.ROLE_ENGINE, contract.ROLE_PREFILL) and pods.is_fetching(pod)
+    return pods.is_engine(pod) and pods.is_fetching(pod)
 
 
 def _told_before(observed: Observed, asked: list[str]) -> Download | None:

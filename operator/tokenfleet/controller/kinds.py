@@ -46,6 +46,7 @@ SCALED_OBJECT: Final = Kind("ScaledObject", "keda.sh", "v1alpha1", "scaledobject
 CHILDREN: Final = (
     Kind("Deployment", "apps", "v1", "deployments"),
     Kind("HorizontalPodAutoscaler", "autoscaling", "v2", "horizontalpodautoscalers"),
+    Kind("Job", "batch", "v1", "jobs"),
     Kind("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
     Kind("PodDisruptionBudget", "policy", "v1", "poddisruptionbudgets"),
     Kind("Role", "rbac.authorization.k8s.io", "v1", "roles"),

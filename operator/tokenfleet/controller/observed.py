@@ -45,6 +45,9 @@ class TrackLoad:
     ttft_p95: float | None = None
     """Seconds, over the last half minute; None: no request."""
     itl_p95: float | None = None
+    prompt_tokens: int = 0
+    """Of these answers, as far as they say what they used."""
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +86,18 @@ class Observed:
     children: Mapping[ChildKey, Json] = field(default_factory=dict)
     """The children that the owner controls (by ownerReference), and objects of others that stand in their place."""
     pods: tuple[Json, ...] = ()
-    """Its engine and router pods, those going away included."""
+    """Its pods, of every role, those going away included."""
     router: Json | None = None
     """Of an LLMDeployment: the LLMRouter that its routerRef names, where there is one."""
     members: tuple[Json, ...] = ()
     """Of an LLMRouter: the LLMDeployments whose routerRef names it, by name."""
     download: Download | None = None
     """Of an LLMDeployment: how far a pod is that fetches the model, where one does and says so."""
+
+    model: Json | None = None
+    """Of an LLMDeployment: what an inspection just said, as status.model."""
+    unread: str = ""
+    """Likewise: why what it said cannot be read, in a sentence."""
 
     load: Load | None = None
     """Of an LLMDeployment: what its routers tell; None: none of them, as yet."""
@@ -105,6 +113,8 @@ class Observed:
     """What status is to show of the load; None: what it shows already."""
     doomed_nodes: frozenset[str] = frozenset()
     """Nodes that are about to be taken away."""
+    cost: Json | None = None
+    """Of an LLMDeployment: as status.cost; None: its accelerator has no price."""
 
     @property
     def kind(self) -> str:

@@ -16,6 +16,7 @@ from tokenfleet.controller import shared_router
 from tokenfleet.controller.drift import covers, digest, projected, stamped
 from tokenfleet.controller.goodbyes import course
 from tokenfleet.controller.goodbyes.course import Course
+from tokenfleet.controller.inspections.fit import Assessment, Fit, assess
 from tokenfleet.controller.observed import ChildKey, Json, Observed
 from tokenfleet.controller.resources import build_children
 from tokenfleet.controller.rollouts import rollout
@@ -57,6 +58,8 @@ class Plan:
     """What to do about the engine pods themselves."""
     rollout: Json | None = None
     """As status.rollout."""
+    fit: Fit | None = None
+    """Whether the model fits; None: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +84,18 @@ def plan(
     observed: Observed, settings: ControllerSettings, *, now: str, accepted: Mapping[ChildKey, Accepted] | None = None
 ) -> Plan:
     """What to write for one owner. Nothing at all, where its spec cannot be run: what ran before goes on."""
+    ours = _ours(observed)
     try:
         spec = PARSERS[observed.kind](observed.name, observed.owner.get("spec"))
         settled = course.settle(observed, spec, now=now)
         wanted = build_children(
             observed.owner, spec, settings, settled.replicas, router_max_in_flight=shared_router.max_in_flight(observed)
         )
+        assessed = assess(observed, spec, wanted, settings, ours=ours, now=now)
     except InvalidSpec as error:
         stage = (observed.owner.get("status") or {}).get("rollout")
         return Plan(spec=error, course=course.keep(observed, now=now), rollout=stage)
-    steered = rollout.steer(observed, spec, wanted, ours=_ours(observed), now=now)
+    steered = rollout.steer(observed, spec, assessed.children, ours=ours, now=now)
     draft = _Draft()
     for child in steered.children:
         _place(draft, observed, stamped(child), accepted or {})
@@ -109,8 +114,9 @@ def plan(
         deletes=deletes,
         conflicts=tuple(draft.conflicts),
         awaited=tuple(draft.awaited),
-        course=_joined(settled, steered),
+        course=_joined(settled, steered, assessed),
         rollout=steered.stage.as_status() if steered.stage is not None else None,
+        fit=assessed.fit,
     )
 
 
@@ -118,9 +124,9 @@ def _ours(observed: Observed) -> frozenset[ChildKey]:
     return frozenset(key for key, live in observed.children.items() if belongs(live, observed))
 
 
-def _joined(settled: Course, steered: rollout.Rollout) -> Course:
-    """With what a rollout waits for."""
-    waits = [seconds for seconds in (settled.again_after, steered.again_after) if seconds is not None]
+def _joined(settled: Course, steered: rollout.Rollout, assessed: Assessment) -> Course:
+    """With what a rollout waits for, and an inspection."""
+    waits = [each.again_after for each in (settled, steered, assessed) if each.again_after is not None]
     watches = settled.watches_load or steered.watches_load
     return replace(settled, watches_load=watches, again_after=min(waits, default=None))
 

@@ -18,6 +18,11 @@ def role(pod: Json) -> str:
     return str((pod["metadata"].get("labels") or {}).get(contract.LABEL_ROLE, ""))
 
 
+def is_engine(pod: Json) -> bool:
+    """Whether an engine runs in it, in whichever role and on whichever track."""
+    return role(pod) in (contract.ROLE_ENGINE, contract.ROLE_PREFILL)
+
+
 def track(pod: Json) -> str:
     """Whether it is a canary's, contract.TRACK_CANARY, or one of the stable ones."""
     return str((pod["metadata"].get("labels") or {}).get(contract.LABEL_TRACK, contract.TRACK_STABLE))

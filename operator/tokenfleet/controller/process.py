@@ -16,6 +16,7 @@ from kubernetes.aio.client.api_client import ApiClient
 
 from tokenfleet import contract
 from tokenfleet.controller import handlers
+from tokenfleet.controller.accelerators_file import AcceleratorsFile
 from tokenfleet.controller.actuators.gauges import LoadGauges
 from tokenfleet.controller.actuators.servers import Servers
 from tokenfleet.controller.cluster import Cluster
@@ -83,8 +84,12 @@ class Process:
             identity=settings.identity,
             doomed_nodes=self._notices.nodes,
             told=lambda key: self._servers.changed(key),
+            spot=settings.spot,
         )
         self._servers = Servers(settings, self._cluster, LoadGauges(self._surroundings.load))
+        self._accelerators = AcceleratorsFile(
+            settings.accelerators_file, registry=self._metrics.registry, changed=self._reconcile_all
+        )
         reconciler = Reconciler(self._store, self._cluster, settings, senses=self._surroundings)
         self._surroundings.watching = reconciler.watching_load
         self._workers = Workers(
@@ -132,13 +137,20 @@ class Process:
             await self._end(tasks, keeping)
 
     def _start_working(self) -> list[asyncio.Task[Any]]:
+        self._accelerators.look()
         return [
+            asyncio.create_task(self._accelerators.keep(), name="read accelerators"),
             *self._surroundings.start(),
             *self._workers.start(),
             asyncio.create_task(self._resync.keep(), name="resync"),
             asyncio.create_task(self._watch(), name="watch"),
             *([asyncio.create_task(self._servers.keep(), name="serve autoscalers")] if self._servers.wanted else []),
         ]
+
+    def _reconcile_all(self) -> None:
+        for key in self._store.owners():
+            if key[0] == contract.KIND:
+                self._queue.add(key)
 
     async def _watch(self) -> None:
         namespaces = self._settings.watch_namespaces

@@ -1,7 +1,7 @@
 """One LLMDeployment or LLMRouter made so: observe, plan, apply, report. Every trigger runs this; nothing else writes for it.
 
 Each step begins anew from what is there, so a reconcile may end anywhere, by a kill too, and the next one goes on. Nothing
-after `_observe` and a `look` at downloads reads the API: what the writes answered is what the report is made of.
+after `_observe` and a `look` at logs reads the API: what the writes answered is what the report is made of.
 """
 
 import logging
@@ -18,9 +18,11 @@ from tokenfleet.controller.cluster import ClusterError, Refused, Stale
 from tokenfleet.controller.downloads import Downloads, Logs
 from tokenfleet.controller.drift import covers
 from tokenfleet.controller.goodbyes.pod_writes import PodApi, open_gates, write_marks
+from tokenfleet.controller.inspections.reading import Readings
 from tokenfleet.controller.kinds import Kind
 from tokenfleet.controller.observed import ChildKey, Figures, Json, Load, Observed, Outcome, Refusal
 from tokenfleet.controller.plan import Accepted, Apply, Plan, belongs, plan
+from tokenfleet.controller.resources.inspection import JOB
 from tokenfleet.controller.status import build_status
 from tokenfleet.controller.store import Key, Store, place_of
 from tokenfleet.settings import ControllerSettings
@@ -67,6 +69,9 @@ class Senses(Protocol):
     def doomed_nodes(self) -> frozenset[str]:
         """Nodes that are about to be taken away."""
 
+    def cost(self, key: Key, observed: Observed) -> Json | None:
+        """As status.cost, of the engines of a snapshot; None: their accelerator has no price."""
+
 
 class NoSenses:
     """Nothing is known."""
@@ -88,6 +93,9 @@ class NoSenses:
 
     def doomed_nodes(self) -> frozenset[str]:
         return frozenset()
+
+    def cost(self, key: Key, observed: Observed) -> Json | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +142,7 @@ class Reconciler:
         """Children that the watch may not show as they are, if at all: an object without our label, a write that missed."""
         self._accepted: dict[Key, dict[ChildKey, Accepted]] = {}
         self._downloads = Downloads(api, at_once=max(1, settings.workers // 4))
+        self._readings = Readings(api, at_once=max(1, settings.workers // 4))
         self._scaled_objects = ScaledObjects(api, scaler=settings.keda_address)
 
     async def reconcile(self, key: Key) -> Turn:
@@ -148,7 +157,8 @@ class Reconciler:
             self._unheard.pop(key, None)
             return Turn(gone=True)
         look = await self._downloads.look(key, observed)
-        observed = replace(observed, download=look.download)
+        reading = await self._readings.look(key, observed)
+        observed = replace(observed, download=look.download, model=reading.model, unread=reading.unread)
         todo = plan(observed, self._settings, now=self._now(), accepted=self._accepted.get(key))
         (self.watching_load.add if todo.course.watches_load else self.watching_load.discard)(key)
         observed = await write_marks(self._api, self._store, observed, todo.course.marks)
@@ -165,7 +175,9 @@ class Reconciler:
         again_after = _soonest(
             None if settled else 0.0,
             LOOK_AGAIN_SECONDS if unsure else None,
+            0.0 if _is_inspection_refused(todo, outcome) else None,
             look.again_after,
+            reading.again_after,
             todo.course.again_after,
             look_at_it,
         )
@@ -188,6 +200,7 @@ class Reconciler:
             scaling_ready=self._senses.scaling_ready(key),
             figures=self._senses.figures(key),
             doomed_nodes=self._senses.doomed_nodes(),
+            cost=self._senses.cost(key, observed),
         )
         if not (doubts := self._doubts.get(key)):
             return observed
@@ -240,7 +253,9 @@ class Reconciler:
     async def _report(self, observed: Observed, todo: Plan, outcome: Outcome) -> tuple[bool, tuple[Key, ...]]:
         """Write the status where it differs, and say whom that concerns. False if the owner's spec has changed meanwhile."""
         now, before = self._now(), observed.owner.get("status")
-        status = build_status(observed, todo.spec, outcome, rollout=todo.rollout, draining=todo.course.draining, now=now)
+        status = build_status(
+            observed, todo.spec, outcome, todo.fit, rollout=todo.rollout, draining=todo.course.draining, now=now
+        )
         if status == before:
             return True, ()
         live = await self._api.apply_status(observed.owner, status)
@@ -252,6 +267,12 @@ class Reconciler:
             except ClusterError as error:
                 logger.warning("%s/%s: an Event was not posted: %s", observed.namespace, observed.name, error)
         return live["metadata"]["generation"] == observed.owner["metadata"]["generation"], concerned
+
+
+def _is_inspection_refused(todo: Plan, outcome: Outcome) -> bool:
+    """Engines that wait for it need not, which the next turn knows by the status."""
+    waits = todo.fit is not None and todo.fit.waits is not None
+    return waits and any(refusal.kind == JOB for refusal in outcome.refusals)
 
 
 def _soonest(*seconds: float | None) -> float | None:

@@ -13,7 +13,10 @@ from tokenfleet.api.v1alpha1 import LLMDeploymentSpec, LLMRouterSpec, Spec
 from tokenfleet.controller import pods, shared_router
 from tokenfleet.controller.autoscaling import scaling_status
 from tokenfleet.controller.goodbyes.course import wanted_replicas
+from tokenfleet.controller.inspections import fit_status
+from tokenfleet.controller.inspections.fit import Fit
 from tokenfleet.controller.observed import Json, Observed, Outcome
+from tokenfleet.controller.resources.inspection import JOB
 from tokenfleet.controller.resources.metadata import selector_text, service_url
 from tokenfleet.controller.verdicts import checks, failures
 from tokenfleet.controller.wording import sentence
@@ -29,6 +32,7 @@ def build_status(
     observed: Observed,
     spec: Spec | InvalidSpec,
     outcome: Outcome,
+    fit: Fit | None = None,
     *,
     rollout: Json | None = None,
     draining: Sequence[Json] = (),
@@ -36,6 +40,7 @@ def build_status(
 ) -> Json:
     """The status to apply. `observed` is best taken after the writes; `now` is RFC 3339 in UTC, in whole seconds.
 
+    fit: whether the model fits, as the plan has it; None: nobody asks.
     rollout: how far a canary is, as the plan has it. Its pod is no replica: it is there beside those that are wanted.
     draining: the pods that say goodbye, as the course has them.
     """
@@ -44,7 +49,8 @@ def build_status(
     routable = sum(pods.is_routable(pod) for pod in replicas)
     wanted = _wanted(observed, spec)
     url = _url(observed)
-    verdicts = _verdicts(observed, spec, outcome, rollout)
+    fit = fit_status.after(fit, outcome)
+    verdicts = _verdicts(observed, spec, outcome, rollout, fit)
     generation = observed.owner["metadata"]["generation"]
     status: Json = {
         "observedGeneration": generation,
@@ -54,6 +60,7 @@ def build_status(
         "selector": selector_text(observed.name, role=role, kind=observed.kind),
         "url": url,
         **_particulars(observed, spec, previous, now),
+        **fit_status.figures(observed, spec, fit),
         "draining": list(draining) or None,
         "rollout": rollout,
         "conditions": [
@@ -70,7 +77,9 @@ def _wanted(observed: Observed, spec: Spec | InvalidSpec) -> int:
     return int((observed.owner.get("spec") or {}).get("replicas", _REPLICAS[observed.kind]))
 
 
-def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, rollout: Json | None) -> dict[str, Verdict]:
+def _verdicts(
+    observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, rollout: Json | None, fit: Fit | None
+) -> dict[str, Verdict]:
     """What Ready is made of, in the order of conditions.PARTS."""
     valid = None if isinstance(spec, InvalidSpec) else spec
     verdict = spec_valid(spec, outcome)
@@ -78,7 +87,9 @@ def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, ro
         verdict = shared_router.routes(observed, spec) or verdict
     verdicts = {conditions.SPEC_VALID: verdict, conditions.ROUTER_READY: checks.router_ready(observed, valid)}
     if observed.kind == contract.KIND:
-        verdicts[conditions.ENGINE_READY] = checks.engine_ready(observed, valid, rollout)
+        verdicts[conditions.ENGINE_READY] = checks.engine_ready(observed, valid, rollout, waits=fit.waits if fit else None)
+        if fit is not None:
+            verdicts[conditions.MODEL_FITS] = fit.verdict
         if (scaling := scaling_status.scaling_ready(observed, spec, outcome)) is not None:
             verdicts[conditions.SCALING_READY] = scaling
     return {part: verdicts[part] for part in conditions.PARTS if part in verdicts}
@@ -87,9 +98,10 @@ def _verdicts(observed: Observed, spec: Spec | InvalidSpec, outcome: Outcome, ro
 def _particulars(observed: Observed, spec: Spec | InvalidSpec, previous: Json, now: str) -> Json:
     """What only one kind has."""
     if observed.kind == contract.KIND:
-        engines = [pod for pod in observed.pods if pods.role(pod) != contract.ROLE_ROUTER]
+        engines = [pod for pod in observed.pods if pods.is_engine(pod)]
         return {
             **scaling_status.figures(observed),
+            "cost": observed.cost,
             "scaling": scaling_status.scaling(observed, spec, now=now),
             "lastFailure": failures.last_failure(engines, previous=previous.get("lastFailure")),
             "download": observed.download.as_status() if observed.download else None,
@@ -108,18 +120,21 @@ def _url(observed: Observed) -> str | None:
 
 
 def spec_valid(spec: Spec | InvalidSpec, outcome: Outcome) -> Verdict:
-    """SpecValid: whether the spec can be run, and whether the API server took what we made of it."""
+    """SpecValid: whether the spec can be run, and whether the API server took what we made of it.
+
+    An inspection that the API server does not take keeps nothing from running; ModelFits tells of that.
+    """
     if isinstance(spec, InvalidSpec):
         return _false(spec.reason, f"{sentence(spec.message)} What ran before goes on.")
-    if outcome.conflicts:
-        names = ", ".join(f"{kind} {name}" for kind, name in sorted(outcome.conflicts))
+    if conflicts := [key for key in outcome.conflicts if key[0] != JOB]:
+        names = ", ".join(f"{kind} {name}" for kind, name in sorted(conflicts))
         return _false(
             conditions.NAME_CONFLICT,
             f"Someone else's objects stand in the way and were left as they are: {names}. "
             f"Remove them, or give the {_KIND[type(spec)]} another name.",
         )
-    if outcome.refusals:
-        words = "; ".join(f"{refusal.kind} {refusal.name}: {refusal.message}" for refusal in outcome.refusals)
+    if refusals := [refusal for refusal in outcome.refusals if refusal.kind != JOB]:
+        words = "; ".join(f"{refusal.kind} {refusal.name}: {refusal.message}" for refusal in refusals)
         return _false(
             conditions.REJECTED_BY_API_SERVER,
             f"The API server refused {sentence(words)} Change what it names, mostly in spec.podTemplate.",
@@ -128,7 +143,11 @@ def spec_valid(spec: Spec | InvalidSpec, outcome: Outcome) -> Verdict:
 
 
 def ready(verdicts: dict[str, Verdict], *, url: str | None) -> Verdict:
-    """Ready: True exactly when all parts are that requests need; in the words of the first that has something to tell."""
+    """Ready: True exactly when all parts are that requests need; in the words of the first that has something to tell.
+
+    Whether a model fits keeps nothing from being ready while nobody knows.
+    """
+    verdicts = {kind: part for kind, part in verdicts.items() if (kind, part.status) != (conditions.MODEL_FITS, "Unknown")}
     needed = [part for kind, part in verdicts.items() if kind != conditions.SCALING_READY]
     if (failed := next((part for part in needed if part.status != "True"), None)) is not None:
         return failed

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from tokenfleet import contract
 from tokenfleet.api.conditions import Verdict
 from tokenfleet.controller import moments
 from tokenfleet.controller.announcement import AWAKE, News, event
@@ -20,7 +21,9 @@ from tokenfleet.controller.autoscaling.budget import Budgets
 from tokenfleet.controller.autoscaling.known_specs import KnownSpecs
 from tokenfleet.controller.autoscaling.metrics import ScalingMetrics
 from tokenfleet.controller.cluster import ClusterError
-from tokenfleet.controller.observed import Figures, Json, Load
+from tokenfleet.controller.costs.costs import Costs
+from tokenfleet.controller.costs.metrics import CostMetrics
+from tokenfleet.controller.observed import Figures, Json, Load, Observed
 from tokenfleet.controller.signals.board import Board
 from tokenfleet.controller.signals.figures import Display
 from tokenfleet.controller.signals.followers import Followers, address_of
@@ -50,9 +53,11 @@ class Surroundings:
         identity: str,
         doomed_nodes: Callable[[], frozenset[str]],
         told: Callable[[Key], None] = lambda _: None,
+        spot: bool = False,
         address: Callable[[Json], str | None] = address_of,
     ) -> None:
-        """identity: who posts Events. told: hears of every LLMDeployment whose load may be another now."""
+        """identity: who posts Events. told: hears of every LLMDeployment whose load may be another now. spot: whether nodes are
+        paid at the price of spot."""
         self._store, self._queue, self._api, self._identity, self._told = store, queue, api, identity, told
         self._doomed_nodes = doomed_nodes
         self.watching: Collection[Key] = ()
@@ -74,6 +79,15 @@ class Surroundings:
             clock=time.monotonic,
             now=time.time,
         )
+        self._costs = Costs(
+            specs,
+            CostMetrics(registry),
+            spot=spot,
+            use=self.board.use,
+            due=queue.add,
+            clock=time.monotonic,
+            call_later=_call_later,
+        )
         self._announcing: set[asyncio.Task[None]] = set()
         store.listen(self._followers.heard)
 
@@ -81,10 +95,12 @@ class Surroundings:
         """Follow the routers, and decide."""
         self._followers.start()
         self._store.listen(self._autoscaler.changed)
+        self._store.listen(self._costs.changed)
         return [asyncio.create_task(self._autoscaler.keep(), name="autoscale")]
 
     async def stop(self) -> None:
         self._display.stop()
+        self._costs.stop()
         await self._followers.stop()
 
     # --- Senses
@@ -107,6 +123,9 @@ class Surroundings:
     def doomed_nodes(self) -> frozenset[str]:
         return self._doomed_nodes()
 
+    def cost(self, key: Key, observed: Observed) -> Json | None:
+        return self._costs.of(key, observed) if key[0] == contract.KIND else None
+
     # --- News
 
     def _routers_of(self, key: Key) -> tuple[Key, ...]:
@@ -119,6 +138,7 @@ class Surroundings:
             return
         self._autoscaler.heard(key)
         self._display.heard(key)
+        self._costs.heard(key)
         self._told(key)
         if key in self.watching:
             self._queue.add(key)

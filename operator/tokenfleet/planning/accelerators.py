@@ -6,6 +6,7 @@ raises InvalidSpec with the classes that there are; a mistake in an addition rai
 """
 
 import difflib
+import json
 import re
 import tomllib
 from collections.abc import Mapping
@@ -149,14 +150,12 @@ def accelerators() -> Mapping[str, Accelerator]:
 
 
 def extend(text: str, *, origin: str) -> None:
-    """Add the classes of a TOML document, or change those of the same name field by field. An empty text takes all back.
+    """Add the classes of a document, or change those of the same name field by field. An empty text takes all back.
 
-    origin: what the document is called in messages. Raises InvalidAccelerators.
+    The document is TOML, or JSON of the same form: an object of objects. origin: what it is called in messages. Raises
+    InvalidAccelerators, and then all is as it was.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidAccelerators(f"{origin} is no TOML: {error}.") from error
+    document = _read(text, origin=origin)
     known = _documents()
     whole = {
         name: {**known.get(name, {}), **fields} if isinstance(fields, dict) else fields for name, fields in document.items()
@@ -164,6 +163,15 @@ def extend(text: str, *, origin: str) -> None:
     added = parse_accelerators(whole, origin=origin)
     _added.clear()
     _added.update(added)
+
+
+def _read(text: str, *, origin: str) -> Mapping[str, Any]:
+    is_json = text.lstrip().startswith("{")  # As no TOML does.
+    try:
+        document: Mapping[str, Any] = json.loads(text) if is_json else tomllib.loads(text)
+    except ValueError as error:
+        raise InvalidAccelerators(f"{origin} is no {'JSON' if is_json else 'TOML'}: {error}.") from error
+    return document
 
 
 def parse_accelerators(document: Mapping[str, Any], *, origin: str) -> dict[str, Accelerator]:

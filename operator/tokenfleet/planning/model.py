@@ -9,8 +9,10 @@ from typing import Any, Final, Literal
 
 Json = dict[str, Any]
 
-Part = Literal["embedding", "head", "experts", "layers", "other"]
-"""Of a model's weights. layers: all of its layers but routed experts. other: what is in none of these: a vision tower."""
+Part = Literal["embedding", "head", "experts", "layers", "replicated", "other"]
+"""Of a model's weights. layers: all of its layers but routed experts and replicated. replicated: what each device of a group
+that shares a layer holds as a whole: norms, routers, MLA's projections to its latent vector. other: what is in none of these: a
+vision tower."""
 Keeping = Literal["full", "sliding", "chunked", "latent", "state"]
 """What a layer keeps of a sequence: keys and values of every token, of a window's tokens, of the chunk that it is in, a
 compressed vector of every token (MLA), or a state of one size however long the sequence is (Mamba, linear attention)."""
@@ -39,8 +41,12 @@ class Attention:
     """sliding, chunked: tokens of it."""
     latent_dim: int = 0
     """latent: numbers that are kept of one token."""
+    rotary_dim: int = 0
+    """latent: of them, and of a key, those that say where the token stands."""
     state_bytes: int = 0
     """state: of one sequence and layer."""
+    state_bytes_float32: int = 0
+    """state: likewise, where the recurrence is kept in float32, as it is on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +74,8 @@ class ModelFacts:
     weights: tuple[Weights, ...]
     context_tokens: int | None = None
     """The longest sequence that it was made for."""
+    served_tokens: int | None = None
+    """That of vLLM where nobody sets one; with LongRoPE it is shorter."""
     intermediate_size: int = 0
     """Of the feed-forward part of a dense layer, or of one expert."""
     experts: int = 0
@@ -75,6 +83,8 @@ class ModelFacts:
     experts_per_token: int = 0
     quantization: str | None = None
     """How its files are quantized, as vLLM calls it; None: they are not."""
+    kv_dtype: str | None = None
+    """That its files want for the KV cache; None: they want none."""
     parameters: int = 0
     """All of them, however they are packed."""
     active_parameters: int = 0

@@ -26,9 +26,12 @@ class Serving:
     utilization: float = 0.9
     """Share of a device's memory that vLLM may take."""
     max_model_len: int | None = None
+    fit_length: bool = False
+    """A sequence may be as long as finds room (--max-model-len auto), up to max_model_len or the model's own limit."""
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None
     chunked_prefill: bool = True
+    prefix_caching: bool = True
     block_size: int | None = None
     eager: bool = False
     """Without CUDA graphs."""

@@ -12,6 +12,8 @@ from tokenfleet.cli.errors import CliError, Conflict, Unreachable, Unusable
 from tokenfleet.cli.options import Place
 
 _SECONDS: Final = 15
+_BUSY: Final = (429, 502, 503, 504)
+"""Statuses of an API server that is overloaded, or on its way up or down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,21 @@ class Cluster:
                 "is it up, and is the context the right one?"
             ) from error
 
+    def read(self, path: str, thing: Thing, **query: str) -> dict[str, Any]:
+        """What a GET of this path of the API server answers, as JSON. Raises CliError likewise."""
+        from kubernetes.client.exceptions import ApiException
+
+        def get(**options: Any) -> Any:
+            asked = {"query_params": list(query.items()), "header_params": {"Accept": "application/json"}}
+            request = self.api_client.param_serialize("GET", path, **asked, auth_settings=["BearerToken"])
+            answer = self.api_client.call_api(*request, **options)
+            body = answer.read()
+            if answer.status != 200:
+                raise ApiException.from_response(http_resp=answer, body=body.decode(errors="replace"), data=None)
+            return json.loads(body)
+
+        return dict(self.call("get", thing, get))
+
 
 def connect(place: Place) -> Cluster:
     """By KUBECONFIG or ~/.kube/config. Its namespace: the context's where the place has none."""
@@ -80,6 +97,8 @@ def _refusal(verb: str, thing: Thing, error: Any) -> CliError:
         return CliError("The cluster does not know you: log in again, or choose another context with --context.")
     if error.status == 403:
         return CliError(f"You may not {verb} {thing.name}: ask for a role that lets you {thing.rights}.")
+    if error.status in _BUSY:
+        return Unreachable(f"The cluster cannot {verb} {thing.name} right now: {_message(error)}")
     return CliError(f"The cluster refused to {verb} {thing.name}: {_message(error)}")
 
 

@@ -86,7 +86,10 @@ class ClusterDeployments:
 
 
 def open_deployments(place: Place) -> ClusterDeployments:
+    return deployments_of(connect(place))
+
+
+def deployments_of(cluster: Cluster) -> ClusterDeployments:
     from kubernetes import client
 
-    cluster = connect(place)
     return ClusterDeployments(cluster, client.CustomObjectsApi(cluster.api_client), client.AppsV1Api(cluster.api_client))

@@ -7,10 +7,12 @@ those that have no address yet are missing from the trace.
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
+import aiohttp
+from aiohttp.http import HttpProcessingError
 
 from tokenfleet import contract
 from tokenfleet.cli.errors import CliError, Unusable
@@ -24,6 +26,8 @@ from tokenfleet.planning.scaling.trace import Line, write_line
 _AGAIN_SECONDS: Final = 1.0
 """After a connection was lost."""
 _CONNECT_SECONDS: Final = 5.0
+_LINE_BYTES: Final = 4 << 20
+"""A report is one line with all of a router's replicas: longer than the lines that aiohttp takes by itself."""
 
 
 class Recorder:
@@ -49,8 +53,8 @@ class Recorder:
     async def lines(self, write: Callable[[str], None], *, seconds: float | None, every: float = 1.0) -> int:
         """Until the seconds are over, or cancelled. How many lines were written."""
         written = 0
-        timeout = httpx.Timeout(_CONNECT_SECONDS, read=contract.REPORT_STALE_SECONDS)
-        async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=contract.REPORT_STALE_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout, trust_env=False, read_bufsize=_LINE_BYTES) as client:
             tasks = [asyncio.create_task(self._follow(client, *each)) for each in self._sources.items()]
             try:
                 end = None if seconds is None else self._now() + seconds
@@ -79,28 +83,28 @@ class Recorder:
         self._began, self._last = True, signal
         return Line(round(self._now(), 3), signal)
 
-    async def _follow(self, client: httpx.AsyncClient, address: str, source: Source) -> None:
+    async def _follow(self, client: aiohttp.ClientSession, address: str, source: Source) -> None:
         lost = False
         while True:
             try:
-                async with client.stream("GET", address) as answer:
-                    if answer.status_code != httpx.codes.OK:
-                        raise CliError(f"{address} answered {answer.status_code}: is this the admin port of a router, 9090?")
-                    async for line in answer.aiter_lines():
+                async with client.get(address) as answer:
+                    if answer.status != HTTPStatus.OK:
+                        raise CliError(f"{address} answered {answer.status}: is this the admin port of a router, 9090?")
+                    async for line in answer.content:
                         lost = False
-                        self._take(line, source, address)
-            except (httpx.TransportError, InvalidReport) as error:
+                        self._take(line.strip(), source, address)
+            except (aiohttp.ClientError, HttpProcessingError, TimeoutError, InvalidReport) as error:
                 if not lost:
                     self._tell(f"{address}: {error or type(error).__name__}. It is tried again.")
                 lost = True
             self._board.lost(source)
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    def _take(self, line: str, source: Source, address: str) -> None:
+    def _take(self, line: bytes, source: Source, address: str) -> None:
         if not line:
             self._board.heard(source)
             return
-        report = decode(line.encode())
+        report = decode(line)
         name = self._key[2]
         if name not in report.deployments:
             known = ", ".join(sorted(report.deployments)) or "none"

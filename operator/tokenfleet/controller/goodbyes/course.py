@@ -87,7 +87,7 @@ def keep(observed: Observed, *, now: str) -> Course:
 
 
 def _engines(observed: Observed) -> list[Json]:
-    return [pod for pod in observed.pods if pods.role(pod) != contract.ROLE_ROUTER]
+    return [pod for pod in observed.pods if pods.is_engine(pod)]
 
 
 def _goodbye(observed: Observed, spec: LLMDeploymentSpec, part: Part, wanted: int, hearing: Hearing) -> Goodbye:

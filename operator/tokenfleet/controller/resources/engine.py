@@ -189,10 +189,11 @@ def _probes() -> Json:
 def _placement(accelerator: Accelerator) -> Json:
     """Where engines of a class may go: what tells its nodes apart, and the taint that GPU nodes carry."""
     placement: Json = {}
-    if accelerator.products:
-        products = {"key": PRODUCT_LABEL, "operator": "In", "values": list(accelerator.products)}
-        term = {"matchExpressions": [products]}
-        required = {"nodeSelectorTerms": [term]}
+    wanted = {PRODUCT_LABEL: list(accelerator.products)} if accelerator.products else {}
+    wanted |= {label: [value] for label, value in sorted(accelerator.node_labels.items())}
+    if wanted:
+        expressions = [{"key": label, "operator": "In", "values": values} for label, values in wanted.items()]
+        required = {"nodeSelectorTerms": [{"matchExpressions": expressions}]}
         placement["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
     if accelerator.resource:
         placement["tolerations"] = [{"key": accelerator.resource, "operator": "Exists", "effect": "NoSchedule"}]

@@ -19,6 +19,11 @@ def canary_name(name: str) -> str:
     return f"{name}-{contract.TRACK_CANARY}"
 
 
+def inspection_name(name: str, digest: str) -> str:
+    """The name of the Job that reads what the model of the LLMDeployment `name` is."""
+    return f"{name}-inspect-{digest}"
+
+
 def router_name(name: str) -> str:
     """The name of the router's children, but for the Service that clients use, which is called like the owner itself."""
     return f"{name}-{contract.ROLE_ROUTER}"

@@ -5,7 +5,7 @@ a canary's pod runs beside them, and how far that is. A rollback is written into
 turn before its pod goes. What differs between two templates is compared without a restart, which needs no trial.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,7 +73,7 @@ class _Change:
         return ""
 
 
-def steer(observed: Observed, spec: Spec, wanted: list[Json], *, ours: frozenset[ChildKey], now: str) -> Rollout:
+def steer(observed: Observed, spec: Spec, wanted: Sequence[Json], *, ours: frozenset[ChildKey], now: str) -> Rollout:
     """The children to apply. ours: those that are there and this owner's. now: RFC 3339 in UTC."""
     if not isinstance(spec, LLMDeploymentSpec) or spec.rollout.canary is None:
         return Rollout(children=tuple(wanted))
@@ -117,7 +117,7 @@ def _stage(
     return first.promoting(change.untried, now=now) if change.untried else first
 
 
-def _change(observed: Observed, wanted: list[Json], ours: frozenset[ChildKey]) -> _Change:
+def _change(observed: Observed, wanted: Sequence[Json], ours: frozenset[ChildKey]) -> _Change:
     names = {engine_name(observed.name), prefill_name(observed.name)}
     asked = {_key(child): child for child in wanted if child["kind"] == "Deployment" and child["metadata"]["name"] in names}
     kept: dict[ChildKey, Json] = {}

@@ -11,8 +11,10 @@ from typing import Final
 
 from tokenfleet import contract
 from tokenfleet.controller.observed import Load, TrackLoad
+from tokenfleet.controller.signals import sums
 from tokenfleet.controller.signals.report import Levels, Report
-from tokenfleet.controller.signals.windows import Window, percentile
+from tokenfleet.controller.signals.sums import Use
+from tokenfleet.controller.signals.windows import Counted, Window, percentile
 from tokenfleet.controller.store import Key
 
 LOST_SECONDS: Final = 3.0
@@ -69,7 +71,7 @@ class Board:
         self._clock, self._routers_of, self._slots_of, self._changed = clock, routers_of, slots_of, changed
         self._sources: dict[Key, dict[str, Source]] = {}
         """By owner, then by the pod's uid."""
-        self._gone: dict[tuple[Key, str], tuple[int, int]] = {}
+        self._gone: dict[tuple[Key, str], Counted] = {}
         """By LLMDeployment and track: what routers counted that are no more."""
 
     # --- What is told
@@ -88,8 +90,7 @@ class Board:
         if source is not None:
             for (name, track), window in source.windows.items():
                 key = (contract.KIND, owner[1], name)
-                requests, failed = self._gone.get((key, track), (0, 0))
-                self._gone[key, track] = requests + window.requests, failed + window.failed
+                self._gone[key, track] = Counted.sum_of((self._gone.get((key, track), Counted()), window.counted))
             self._tell(source, source.report)
 
     def heard(self, source: Source) -> None:
@@ -133,23 +134,29 @@ class Board:
     def load(self, key: Key) -> Load | None:
         """Of an LLMDeployment; None: none of its routers tells anything of it."""
         now = self._clock()
-        sources = self._sources_of(key)
-        fresh = [source for source in sources if source.fresh(now)]
-        told = [_Told(source, levels) for source in fresh if (levels := _of(source, key[2])) is not None]
+        told, complete = self._told(key, now)
         if not told:
             return None
-        ready = [source for source in sources if source.ready]
-        in_flight = _in_flight(told)
-        beyond = _beyond(in_flight, self._slots_of(key))
+        levels = [one.levels for one in told]
+        in_flight = sums.in_flight(levels)
+        beyond = sums.beyond(in_flight, self._slots_of(key))
         return Load(
-            complete=bool(ready) and all(source in fresh for source in ready),
-            waiting=_waiting(told) + beyond,
+            complete=complete,
+            waiting=sums.waiting(levels) + beyond,
             beyond=beyond,
             in_flight=in_flight,
             states=_states(told),
             idle_seconds=_idle(told, now),
             tracks=self._tracks(key, told, now),
         )
+
+    def use(self, key: Key) -> Use | None:
+        """Likewise, and no more than what costs are counted with: it is asked for with every report."""
+        told, complete = self._told(key, self._clock())
+        if not told:
+            return None
+        busy = any(replica.in_flight for one in told for replica in one.levels.replicas.values())
+        return Use(complete, busy, Counted.sum_of(self._counted(key, track) for track in _TRACKS))
 
     def told_at(self, key: Key) -> float | None:
         """When a router last told that requests for it wait; None: none does."""
@@ -165,6 +172,14 @@ class Board:
         now = self._clock()
         fresh = [source.fresh(now) for sources in self._sources.values() for source in sources.values()]
         return sum(fresh), len(fresh) - sum(fresh)
+
+    def _told(self, key: Key, now: float) -> tuple[list[_Told], bool]:
+        """What counts now, and whether that is all."""
+        sources = self._sources_of(key)
+        fresh = [source for source in sources if source.fresh(now)]
+        told = [_Told(source, levels) for source in fresh if (levels := _of(source, key[2])) is not None]
+        ready = [source for source in sources if source.ready]
+        return told, bool(ready) and all(source in fresh for source in ready)
 
     def _sources_of(self, key: Key) -> list[Source]:
         return [source for owner in self._routers_of(key) for source in self._sources.get(owner, {}).values()]
@@ -182,19 +197,23 @@ class Board:
         found = {}
         for track in _TRACKS:
             windows = [window for one in told if (window := one.source.windows.get((key[2], track))) is not None]
-            # Of silent routers too: counts that went and came back would look like new requests.
-            counted = [
-                window for source in self._sources_of(key) if (window := source.windows.get((key[2], track))) is not None
-            ]
-            requests, failed = self._gone.get((key, track), (0, 0))
-            if counted or requests:
+            requests, failed, prompt_tokens, completion_tokens = counted = self._counted(key, track)
+            if windows or any(counted):
                 found[track] = TrackLoad(
-                    requests=requests + sum(window.requests for window in counted),
-                    failed=failed + sum(window.failed for window in counted),
+                    requests=requests,
+                    failed=failed,
+                    prompt_tokens=prompt_tokens,
+                    completion_tokens=completion_tokens,
                     ttft_p95=percentile(contract.REPORT_TTFT_BOUNDS, (window.ttft(now) for window in windows)),
                     itl_p95=percentile(contract.REPORT_ITL_BOUNDS, (window.itl(now) for window in windows)),
                 )
         return found
+
+    def _counted(self, key: Key, track: str) -> Counted:
+        """Since this controller follows; of silent routers too: counts that went and came back would look like new requests."""
+        windows = (source.windows.get((key[2], track)) for source in self._sources_of(key))
+        counted = [window.counted for window in windows if window is not None]
+        return Counted.sum_of((self._gone.get((key, track), Counted()), *counted))
 
     def _tell(self, source: Source, report: Report | None) -> None:
         for name in report.deployments if report is not None else ():
@@ -203,26 +222,6 @@ class Board:
 
 def _of(source: Source, name: str) -> Levels | None:
     return source.report.deployments.get(name) if source.report is not None else None
-
-
-def _waiting(told: Iterable[_Told]) -> int:
-    """All routers know the same durable queue; of that, what one of them holds is in its own queue or in flight."""
-    levels = [one.levels for one in told]
-    pending, running = max(one.pending for one in levels), sum(one.running for one in levels)
-    return sum(one.waiting for one in levels) + max(0, pending - running)
-
-
-def _beyond(in_flight: Mapping[str, int], slots: int | None) -> int:
-    """Requests that the engines hold and cannot work on yet."""
-    return sum(max(0, count - slots) for count in in_flight.values()) if slots is not None else 0
-
-
-def _in_flight(told: Iterable[_Told]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for one in told:
-        for pod, replica in one.levels.replicas.items():
-            found[pod] = found.get(pod, 0) + replica.in_flight
-    return found
 
 
 def _states(told: list[_Told]) -> dict[str, str]:

@@ -28,6 +28,9 @@ class Track:
     ttft: tuple[int, ...]
     """How many fell into each bucket of contract.REPORT_TTFT_BOUNDS."""
     itl: tuple[int, ...]
+    prompt_tokens: int = 0
+    """As far as answers say what they used; older routers do not count them."""
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +95,5 @@ def _track(told: dict[str, Any]) -> Track:
     for name, count in _BUCKETS.items():
         if len(buckets[name]) != count:
             raise ValueError(f"{name} has {len(buckets[name])} buckets and not {count}")
-    return Track(int(told["requests"]), int(told["failed"]), buckets["ttft"], buckets["itl"])
+    tokens = int(told.get("promptTokens", 0)), int(told.get("completionTokens", 0))
+    return Track(int(told["requests"]), int(told["failed"]), buckets["ttft"], buckets["itl"], *tokens)

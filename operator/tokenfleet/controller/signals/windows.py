@@ -5,7 +5,7 @@ A router that restarted begins at nought again; what it counted before is kept i
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from tokenfleet.controller.signals.report import Track
 
@@ -13,28 +13,56 @@ WINDOW_SECONDS: Final = 30.0
 _Snapshot = tuple[float, Track]
 
 
+class Counted(NamedTuple):
+    """What only grows."""
+
+    requests: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @classmethod
+    def of(cls, track: Track) -> "Counted":
+        return cls(track.requests, track.failed, track.prompt_tokens, track.completion_tokens)
+
+    @classmethod
+    def sum_of(cls, parts: "Iterable[Counted]") -> "Counted":
+        requests = failed = prompt_tokens = completion_tokens = 0
+        for part in parts:
+            requests += part.requests
+            failed += part.failed
+            prompt_tokens += part.prompt_tokens
+            completion_tokens += part.completion_tokens
+        return cls(requests, failed, prompt_tokens, completion_tokens)
+
+    def since(self, before: "Counted") -> "Counted":
+        """What came since then; all of it, where the count began anew."""
+        new = Counted(
+            self.requests - before.requests,
+            self.failed - before.failed,
+            self.prompt_tokens - before.prompt_tokens,
+            self.completion_tokens - before.completion_tokens,
+        )
+        return new if min(new) >= 0 else self
+
+
 class Window:
     """One router's counts of one track, as far as they have to be remembered."""
 
-    __slots__ = ("_seen", "failed", "requests")
+    __slots__ = ("_seen", "counted")
 
     def __init__(self, first: Track, now: float, *, whole: bool) -> None:
         """whole: all that is counted is news; else it was counted before anybody followed."""
         self._seen: deque[_Snapshot] = deque(((now, first),))
-        self.requests = first.requests if whole else 0
+        self.counted = Counted.of(first) if whole else Counted()
         """Since this controller follows."""
-        self.failed = first.failed if whole else 0
 
     def add(self, track: Track, now: float) -> None:
         """It counts this now."""
         last = self._seen[-1][1]
         if track.requests < last.requests or track.failed < last.failed:
             self._seen.clear()
-            self.requests += track.requests
-            self.failed += track.failed
-        else:
-            self.requests += track.requests - last.requests
-            self.failed += track.failed - last.failed
+        self.counted = Counted.sum_of((self.counted, Counted.of(track).since(Counted.of(last))))
         self._seen.append((now, track))
         while len(self._seen) > 1 and self._seen[1][0] <= now - WINDOW_SECONDS:
             self._seen.popleft()

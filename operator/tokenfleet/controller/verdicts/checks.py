@@ -25,9 +25,14 @@ _ORDINARY: Final = frozenset(
 """Of a canary's pod: what only takes time."""
 
 
-def engine_ready(observed: Observed, spec: Spec | None, rollout: Json | None = None) -> Verdict:
-    """EngineReady. Without a spec that can be run, it speaks of the engines that run on. rollout: as status.rollout."""
-    engines = _judge(Scene(role=ENGINE, observed=observed, spec=spec), ENGINE_CHECKS)
+def engine_ready(
+    observed: Observed, spec: Spec | None, rollout: Json | None = None, *, waits: Trouble | None = None
+) -> Verdict:
+    """EngineReady. Without a spec that can be run, it speaks of the engines that run on. rollout: as status.rollout.
+
+    waits: what engines wait for that are to be made or changed.
+    """
+    engines = _judge(Scene(role=ENGINE, observed=observed, spec=spec, waits=waits), ENGINE_CHECKS)
     prefills = Scene(role=PREFILL, observed=observed, spec=spec)
     if engines.status != "True":
         return engines
@@ -100,8 +105,9 @@ def not_made(scene: Scene) -> Trouble | None:
         return conditions.NAME_CONFLICT, f"The Deployment {scene.child_name} belongs to someone else; see SpecValid."
     if scene.spec is None:
         return conditions.INVALID_SPEC, f"No {scene.role.noun} was made, since the spec cannot be run; see SpecValid."
-    return conditions.CREATING, (
-        f"The Deployment {scene.child_name} is about to be made. Where this lasts, the controller's log says why."
+    return scene.waits or (
+        conditions.CREATING,
+        f"The Deployment {scene.child_name} is about to be made. Where this lasts, the controller's log says why.",
     )
 
 
@@ -129,6 +135,8 @@ def updating(scene: Scene) -> Trouble | None:
     """A rollout runs while others serve; with nobody serving, what holds the new pods back says more."""
     if not scene.serves or scene.workload is None:
         return None
+    if scene.waits is not None:
+        return scene.waits
     metadata, status = scene.workload["metadata"], scene.workload.get("status") or {}
     watch = scene.kubectl(f"rollout status deployment/{scene.child_name}")
     if (status.get("observedGeneration") or 0) < (metadata.get("generation") or 0):

@@ -14,7 +14,7 @@ from tokenfleet.controller.verdicts import failures, spec_names
 from tokenfleet.controller.verdicts.scene import ROUTER, Scene, Trouble
 from tokenfleet.controller.wording import sentence
 
-_IMAGE = frozenset(
+IMAGE_REASONS = frozenset(
     {
         "ErrImagePull",
         "ImagePullBackOff",
@@ -25,7 +25,7 @@ _IMAGE = frozenset(
         "SignatureValidationFailed",
     }
 )
-_CONFIG = frozenset(
+CONFIG_REASONS = frozenset(
     {
         "CreateContainerConfigError",
         "CreateContainerError",
@@ -42,7 +42,7 @@ _PULL_ERROR = re.compile(r"^ErrImagePull: ")
 
 def image_not_pulled(scene: Scene) -> Trouble | None:
     for pod, status, waiting in _waiting_containers(scene):
-        if waiting.get("reason") in _IMAGE:
+        if waiting.get("reason") in IMAGE_REASONS:
             words = _PULL_ERROR.sub("", _BACK_OFF.sub("", waiting.get("message") or "")) or waiting["reason"]
             step = (
                 "Correct its name, make it reachable from the nodes, or name a pull secret "
@@ -57,7 +57,7 @@ def image_not_pulled(scene: Scene) -> Trouble | None:
 
 def container_not_made(scene: Scene) -> Trouble | None:
     for pod, status, waiting in _waiting_containers(scene):
-        if waiting.get("reason") in _CONFIG:
+        if waiting.get("reason") in CONFIG_REASONS:
             words = waiting.get("message") or waiting["reason"]
             step = _missing_credentials(scene, words) or "Mostly a Secret or ConfigMap that spec.podTemplate names is missing;"
             return conditions.CONTAINER_CONFIG_INVALID, (

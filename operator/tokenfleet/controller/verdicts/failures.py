@@ -39,12 +39,14 @@ _NOUN = {
     contract.CONTAINER_ENGINE: "engine",
     contract.CONTAINER_ROUTER: "router",
     contract.CONTAINER_FETCH: "download of the model",
+    contract.CONTAINER_INSPECTION: "inspection of the model",
 }
 """What our own containers are called; others are named."""
 _MORE_MEMORY = {
     contract.CONTAINER_ENGINE: "give it more by spec.engine.resources.limits.memory, or lower spec.engine.maxModelLen "
     "or spec.engine.batching",
     contract.CONTAINER_FETCH: "give it more by spec.podTemplate (initContainers: name fetch, resources.limits.memory)",
+    contract.CONTAINER_INSPECTION: "raise the default that a LimitRange of the namespace gives it",
     contract.CONTAINER_ROUTER: "share its load by a larger spec.router.replicas",
 }
 

@@ -30,8 +30,9 @@ def explain(scene: Scene, pod: Json) -> Trouble | None:
     if any(word in words.lower() for word in _VOLUME):
         return conditions.VOLUME_NOT_READY, _volume(scene, words)
     describe = scene.kubectl(f"describe pod {pod['metadata']['name']}")
+    labels = "" if scene.role is ROUTER else _nodes(scene)
     return conditions.UNSCHEDULABLE, (
-        f"No node takes a pod: {words}. Add room, or change spec.engine.resources, or nodeSelector and tolerations by "
+        f"No node takes a pod{labels}: {words}. Add room, or change spec.engine.resources, or nodeSelector and tolerations by "
         f"spec.podTemplate; {describe} shows what it asks for."
     )
 
@@ -43,7 +44,7 @@ def _is_about_gpus(scene: Scene, words: str) -> bool:
         return "Insufficient nvidia.com/gpu" in words
     if f"Insufficient {accelerator.resource}" in words:
         return True
-    return bool(accelerator.products) and _NO_SUCH_NODE in words and "Insufficient" not in words
+    return bool(accelerator.products or accelerator.node_labels) and _NO_SUCH_NODE in words and "Insufficient" not in words
 
 
 def _gpus(scene: Scene, words: str) -> str:
@@ -51,9 +52,16 @@ def _gpus(scene: Scene, words: str) -> str:
     count = f"{parallelism} free GPU{'s' if parallelism > 1 else ''}"
     spare = " To roll out without a spare one, set spec.rollout to maxSurge 0 and maxUnavailable 1." if scene.serves else ""
     return (
-        f"No node has {count} of class {_class(scene)} for a replica: {words}. "
+        f"No node has {count} of class {_class(scene)}{_nodes(scene)} for a replica: {words}. "
         f"Free or add such a node, or change spec.accelerator, spec.parallelism or spec.replicas.{spare}"
     )
+
+
+def _nodes(scene: Scene) -> str:
+    """What else the class asks of a node than its GPU."""
+    accelerator = accelerators().get(_class(scene))
+    labels = [f"{label}={value}" for label, value in sorted(accelerator.node_labels.items())] if accelerator else []
+    return f" ({', '.join(labels)})" if labels else ""
 
 
 def _volume(scene: Scene, words: str) -> str:

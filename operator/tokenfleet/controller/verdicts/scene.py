@@ -69,6 +69,8 @@ class Scene:
     observed: Observed
     spec: Spec | None
     """None: it cannot be run as written, and what ran before goes on."""
+    waits: Trouble | None = None
+    """What pods wait for that are to be made or changed."""
 
     @cached_property
     def child_name(self) -> str:

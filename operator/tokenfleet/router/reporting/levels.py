@@ -24,7 +24,7 @@ class Buckets(msgspec.Struct, frozen=True):
     counts: list[int]
 
 
-class TrackLevels(msgspec.Struct, frozen=True):
+class TrackLevels(msgspec.Struct, frozen=True, rename="camel"):
     """What became of the requests that the pods of one track had."""
 
     requests: int
@@ -33,6 +33,9 @@ class TrackLevels(msgspec.Struct, frozen=True):
     """Of these: by the replica's fault."""
     ttft: Buckets
     itl: Buckets
+    prompt_tokens: int
+    """As far as the answers say what they used."""
+    completion_tokens: int
 
 
 class ReplicaLevels(msgspec.Struct, frozen=True, rename="camel"):
@@ -141,6 +144,8 @@ def _tracks(pools: Iterable[Pool], counted: dict[str, list[TrackMetrics]]) -> di
                 failed=lost + sum(part.failed for part in parts),
                 ttft=_buckets(Histogram.sum_of(FIRST_SECONDS, (part.first_token for part in parts))),
                 itl=_buckets(Histogram.sum_of(GAP_SECONDS, (part.gaps for part in parts))),
+                prompt_tokens=sum(part.prompt_tokens for part in parts),
+                completion_tokens=sum(part.completion_tokens for part in parts),
             )
     return found
 

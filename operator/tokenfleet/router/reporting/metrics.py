@@ -86,7 +86,10 @@ class Tokens:
 class TrackMetrics:
     """Of one model's requests that an LLMDeployment's pods of one track had: the stable ones, or the canary's."""
 
-    __slots__ = ("deployment", "ended", "failed", "first_byte", "first_token", "gaps", "name", "unjudged")
+    __slots__ = (
+        "completion_tokens", "deployment", "ended", "failed", "first_byte", "first_token", "gaps", "name", "prompt_tokens",
+        "unjudged",
+    )  # fmt: skip
 
     def __init__(self, deployment: str, name: str) -> None:
         self.deployment = deployment
@@ -97,6 +100,9 @@ class TrackMetrics:
         """Of these: by an error of the engine's own. What else a replica failed at, its Replicas count."""
         self.unjudged = 0
         """Of these: that say nothing of the replica, or of which it was lost."""
+        self.prompt_tokens = 0
+        """Of these, as far as their answers say what they used."""
+        self.completion_tokens = 0
         self.first_token = Histogram(FIRST_SECONDS)
         """Of streams."""
         self.first_byte = Histogram(FIRST_SECONDS)
@@ -176,16 +182,19 @@ class Metrics:
         model = self.models.get(name) or self.of(name)
         model.requests[outcome] += 1
         model.seconds.observe(record.seconds)
-        if deployment := record.deployment:
-            self._count(model, deployment, record)
+        track = self._count(model, deployment, record) if (deployment := record.deployment) else None
         if record.queued:
             model.queued.observe(record.queued)
         if (prompt := record.prompt_tokens) is not None:
             tokens = self.tokens.get((name, record.key)) or self._tokens(name, record.key)
+            completion = record.completion_tokens or 0
             tokens.prompt += prompt
-            tokens.completion += record.completion_tokens or 0
+            tokens.completion += completion
+            if track is not None:
+                track.prompt_tokens += prompt
+                track.completion_tokens += completion
 
-    def _count(self, model: ModelMetrics, deployment: str, record: Record) -> None:
+    def _count(self, model: ModelMetrics, deployment: str, record: Record) -> TrackMetrics:
         """For whoever had it."""
         track, code = model.usual, record.code
         if track is None or track.deployment != deployment or track.name != record.track:
@@ -196,6 +205,7 @@ class Metrics:
         if (first := record.first_byte) is not None:
             tokens = record.stream and (code < 400 or code == CODE_CLIENT_GONE)
             (track.first_token if tokens else track.first_byte).observe(first)
+        return track
 
     def _tokens(self, model: str, key: str) -> Tokens:
         """Of a key that was not seen with this model."""

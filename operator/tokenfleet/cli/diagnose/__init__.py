@@ -1,0 +1,1 @@
+"""Why an LLMDeployment is not ready: a chain of checks over one snapshot of the cluster, and the first link that is broken."""

@@ -1,0 +1,1 @@
+"""Logs of all pods of an LLMDeployment."""

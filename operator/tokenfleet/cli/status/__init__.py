@@ -1,0 +1,1 @@
+"""The fleet at a glance, and one LLMDeployment on a page."""

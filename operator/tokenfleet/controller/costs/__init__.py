@@ -1,0 +1,1 @@
+"""What the engines of each LLMDeployment cost, and what they are used for meanwhile: status.cost, and metrics."""
