@@ -22,11 +22,11 @@ from e2e.bench.agreement_peers import GUIDELLM, OURS, VLLM, Figures, Measure, Su
 from e2e.cluster.progress import step
 
 WORKLOADS: Final = (
-    Workload(name="closed", requests=100, input_tokens=256, output_tokens=64, concurrency=4),
-    Workload(name="poisson", requests=60, input_tokens=256, output_tokens=64, rate=6.0),
+    Workload(name="closed", requests=40, input_tokens=64, output_tokens=64, concurrency=2),
+    Workload(name="open", requests=30, input_tokens=64, output_tokens=64, rate=1.0),
 )
 ROUNDS: Final = 4
-_WARMUP: Final = Workload(name="warm-up", requests=16, input_tokens=256, output_tokens=64, concurrency=4)
+_WARMUP: Final = Workload(name="warm-up", requests=8, input_tokens=64, output_tokens=64, concurrency=2)
 
 
 def agreement(

@@ -28,6 +28,8 @@ Figures = Mapping[str, float]
 VLLM, GUIDELLM, OURS = "vllm", "guidellm", "ours"
 _SECONDS: Final = 600.0
 _POD: Final = "judge"
+_EVENLY: Final = 1_000_000
+"""Of `vllm bench serve --burstiness`: gamma distributed gaps of this shape are as good as equal."""
 _VLLM_PROGRAM: Final = """
 import contextlib, json, sys, tempfile
 from vllm.benchmarks.serve import add_cli_args, main
@@ -57,6 +59,7 @@ class Workload:
     output_tokens: int
     concurrency: int | None = None
     rate: float | None = None
+    """Requests a second, evenly: by chance, each tool would draw other arrivals, and measure another load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,9 @@ Execute = Callable[[Sequence[str]], str]
 
 def ours(subject: Subject, work: Workload, seed: int) -> Figures:
     """In a process of its own, as the others."""
-    load = ("--concurrency", work.concurrency) if work.concurrency is not None else ("--rate", work.rate)
+    load = (
+        ("--concurrency", work.concurrency) if work.concurrency is not None else ("--rate", work.rate, "--arrivals", "constant")
+    )
     said = _run(
         [
             *(sys.executable, "-c", "from tokenfleet.cli.main import app; app()", "bench", "run", subject.url, "--json"),
@@ -93,7 +98,11 @@ def ours(subject: Subject, work: Workload, seed: int) -> Figures:
 
 def vllm(execute: Execute, tokenizer: str) -> Measure:
     def measure(subject: Subject, work: Workload, seed: int) -> Figures:
-        load = ("--max-concurrency", work.concurrency) if work.concurrency is not None else ("--request-rate", work.rate)
+        load = (
+            ("--max-concurrency", work.concurrency)
+            if work.concurrency is not None
+            else ("--request-rate", work.rate, "--burstiness", _EVENLY)
+        )
         said = execute(
             [
                 *("-c", _VLLM_PROGRAM, "--backend", "vllm", "--base-url", subject.url, "--model", subject.model),
@@ -119,7 +128,7 @@ def guidellm(tokenizer: str) -> Measure:
 
     def measure(subject: Subject, work: Workload, seed: int) -> Figures:
         profile = (
-            f"kind=concurrent,streams={work.concurrency}" if work.concurrency is not None else f"kind=poisson,rate={work.rate}"
+            f"kind=concurrent,streams={work.concurrency}" if work.concurrency is not None else f"kind=constant,rate={work.rate}"
         )
         with tempfile.TemporaryDirectory() as folder:
             result = Path(folder) / "result.json"
@@ -181,6 +190,7 @@ def _pod(image: str) -> dict[str, Any]:
         "name": "vllm",
         "image": image,
         "command": ["sleep", "infinity"],
+        "resources": {"requests": {"cpu": "1"}},  # Else the engine's threads go before it, and its moments are late.
         "env": [{"name": "VLLM_NO_USAGE_STATS", "value": "1"}, {"name": "OMP_NUM_THREADS", "value": "1"}],
         "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
