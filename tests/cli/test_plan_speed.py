@@ -152,12 +152,12 @@ def test_a_calibration_stands_in_for_figures_that_a_class_has_not(facts: str, ca
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        pytest.param(["--rate", "-1"], 2, r"Rate must be above 0 \(given: -1\)\.", id="a negative rate"),
-        pytest.param(["--rate", "0"], 2, r"Rate must be above 0 \(given: 0\)\.", id="no rate"),
-        pytest.param(["--concurrency", "0"], 2, r"Concurrency must be 1 or more \(given: 0\)\.", id="no clients"),
-        pytest.param(["--input", "-5"], 2, r"Input_tokens must be 1 or more \(given: -5\)\.", id="a negative length"),
-        pytest.param(["--output", "0"], 2, r"Output_tokens must be 1 or more", id="no answer"),
-        pytest.param(["--cached", "2"], 2, r"Cached_share must be between 0 and 1", id="more than all cached"),
+        pytest.param(["--rate", "-1"], 2, r"--rate must be above 0 \(given: -1\)\.", id="a negative rate"),
+        pytest.param(["--rate", "0"], 2, r"--rate must be above 0 \(given: 0\)\.", id="no rate"),
+        pytest.param(["--concurrency", "0"], 2, r"--concurrency must be 1 or more \(given: 0\)\.", id="no clients"),
+        pytest.param(["--input", "-5"], 2, r"--input must be 1 or more \(given: -5\)\.", id="a negative length"),
+        pytest.param(["--output", "0"], 2, r"--output must be 1 or more", id="no answer"),
+        pytest.param(["--cached", "2"], 2, r"--cached must be between 0 and 1", id="more than all cached"),
         pytest.param(["--rate", "1", "--concurrency", "1"], 2, r"are two loads", id="two loads"),
         pytest.param(["--input", "40000", "--output", "4000"], 2, r"make 44000 tokens, and .* 40960", id="too long"),
         pytest.param(["--tensor", "1", "--rate", "500"], 1, r"does not keep up with 500 requests a second", id="too many"),

@@ -27,6 +27,7 @@ LISTING_SECONDS: Final = 60.0
 CACHED_LISTING_SECONDS: Final = 15.0
 """How long a store is asked for a revision that is not needed to start."""
 WAITING_SECONDS: Final = 10.0
+_KEPT: Final = "What has arrived stays for the next start."
 QUESTIONS: Final = 16
 """That a store is asked at the same time for the checksums of single files."""
 
@@ -71,7 +72,7 @@ class Fetch:
         """What to fetch; None where the store is away and what is there will do."""
         seconds = min(self.settings.patience_seconds, CACHED_LISTING_SECONDS if ready else LISTING_SECONDS)
         try:
-            listing = await Patience(host=store.host, seconds=seconds).insist(store.listing)
+            listing = await Patience(host=store.host, seconds=seconds, kept=_KEPT).insist(store.listing)
         except EngineFailure as failure:
             if ready is None or failure.reason != contract.REASON_MODEL_STORE_UNREACHABLE:
                 raise
@@ -113,7 +114,7 @@ class Fetch:
         parts = Parts(self.cache.parts / version, wanted)
         self._adopt(parts, version)
         space.check(self.cache, parts)
-        patience = Patience(host=store.host, seconds=self.settings.patience_seconds)
+        patience = Patience(host=store.host, seconds=self.settings.patience_seconds, kept=_KEPT)
         progress = Progress(total=sum(file.size for file in wanted), done=parts.done())
         say(f"{len(wanted)} files, {readable(progress.total)}; {readable(progress.done)} of it are there already")
         known = await _checksums(store, wanted, patience)

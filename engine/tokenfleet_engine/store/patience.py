@@ -25,12 +25,15 @@ class Patience:
         *,
         host: str,
         seconds: float,
+        kept: str = "",
         clock: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        """kept: a sentence on what becomes of what is there already, where there may be something."""
         self._host = host
         self._seconds = seconds
+        self._kept = kept
         self._clock, self._chance, self._sleep = clock, chance, sleep
         self._progress = clock()
         self._said = ""
@@ -62,8 +65,6 @@ class Patience:
                 tries += 1
 
     def _gone(self, error: Transient, away: float) -> EngineFailure:
-        return EngineFailure(
-            contract.REASON_MODEL_STORE_UNREACHABLE,
-            f"The model store at {self._host} is out of reach: {error} (no progress for {away:.0f} s). What has arrived "
-            "stays for the next start. Check that this pod can and may get there: DNS, NetworkPolicy, proxy, endpoint.",
-        )
+        said = f"The model store at {self._host} is out of reach: {error} (no progress for {away:.0f} s)."
+        step = "Check that one can and may get there from here: DNS, NetworkPolicy, proxy, endpoint."
+        return EngineFailure(contract.REASON_MODEL_STORE_UNREACHABLE, " ".join(filter(None, (said, self._kept, step))))

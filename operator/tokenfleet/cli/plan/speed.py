@@ -123,11 +123,16 @@ published measurements; calibrate it by your own deployment for a smaller error:
         _show_one(asked, workload, chosen, as_json=as_json)
 
 
+_OPTIONS: Final = {"input_tokens": "--input", "output_tokens": "--output", "cached_share": "--cached"}
+"""By a workload's field; others are called like theirs."""
+
+
 def _workload(**fields: Any) -> Workload:
     try:
         return Workload(**fields)
     except ValueError as error:
-        raise Unusable(f"{str(error)[0].upper()}{str(error)[1:]}.") from error
+        field, _, rest = str(error).partition(" ")
+        raise Unusable(f"{_OPTIONS.get(field, f'--{field}')} {rest}.") from error
 
 
 def _calibration(asked: Asked, file: Path | None) -> Calibration:
