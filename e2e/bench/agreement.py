@@ -32,7 +32,8 @@ _WARMUP: Final = Workload(name="warm-up", requests=8, input_tokens=64, output_to
 def agreement(
     url: str, model: str, *, rounds: int = ROUNDS, vllm_python: str | None = None, workloads: Sequence[Workload] = WORKLOADS
 ) -> dict[str, Any]:
-    """{"bench_vs_vllm": {"closed ttft": ratio, …}, "bench_vs_guidellm": {…}, "bench_figures": what each measured}.
+    """{"bench_vs_vllm": {"closed ttft": ratio, …}, "bench_vs_guidellm": {…}, "bench_figures": what each measured,
+    "bench_spread": how far apart its own rounds were, as a share of their median, which is what a ratio can be trusted to}.
 
     vllm_python: of this machine, with vLLM in it; without it `vllm bench serve` runs in a pod of the engine's image.
     """
@@ -45,10 +46,13 @@ def agreement(
         seeds = count(secrets.randbelow(1 << 30))
         peers.ours(subject, _WARMUP, next(seeds))
         figures: dict[str, dict[str, Figures]] = {}
+        spread: dict[str, dict[str, Figures]] = {}
         for work in workloads:
             for name, found in _in_turns(contenders, subject, work, rounds, seeds).items():
-                figures.setdefault(name, {})[work.name] = found
-    return {f"bench_vs_{peer}": ratios(figures[OURS], figures[peer]) for peer in (VLLM, GUIDELLM)} | {"bench_figures": figures}
+                figures.setdefault(name, {})[work.name] = {metric: median(values) for metric, values in found.items()}
+                spread.setdefault(name, {})[work.name] = {metric: _spread(values) for metric, values in found.items()}
+    compared = {f"bench_vs_{peer}": ratios(figures[OURS], figures[peer]) for peer in (VLLM, GUIDELLM)}
+    return compared | {"bench_figures": figures, "bench_spread": spread}
 
 
 def ratios(ours: Mapping[str, Figures], theirs: Mapping[str, Figures]) -> dict[str, float]:
@@ -62,15 +66,19 @@ def ratios(ours: Mapping[str, Figures], theirs: Mapping[str, Figures]) -> dict[s
 
 def _in_turns(
     contenders: Mapping[str, Measure], subject: Subject, work: Workload, rounds: int, seeds: Iterator[int]
-) -> dict[str, Figures]:
-    """No seed is used twice, in this run or another: the prefix cache would answer the second."""
+) -> dict[str, dict[str, list[float]]]:
+    """Of each, by metric, all rounds. No seed is used twice, in this run or another: the prefix cache would answer then."""
     found: dict[str, list[Figures]] = {name: [] for name in contenders}
     for number in range(rounds):
         order = list(contenders) if number % 2 == 0 else list(contenders)[::-1]
         for name in order:
             with step(f"{work.name}, round {number + 1} of {rounds}: {name}"):
                 found[name].append(contenders[name](subject, work, next(seeds)))
-    return {name: {metric: median(one[metric] for one in all_) for metric in all_[0]} for name, all_ in found.items()}
+    return {name: {metric: [one[metric] for one in all_] for metric in all_[0]} for name, all_ in found.items()}
+
+
+def _spread(values: Sequence[float]) -> float:
+    return round((max(values) - min(values)) / median(values), 4)
 
 
 def main() -> int:

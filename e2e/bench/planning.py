@@ -78,12 +78,12 @@ def _memory(kubectl: Kubectl, _: int) -> tuple[Json, Rows]:
 
 def _speed(kubectl: Kubectl, _: int) -> tuple[Json, Rows]:
     points: list[Json] = []
-    for title, facts, body in (
-        ("demo", None, build_deployment("planned", {})),
-        ("larger", LARGER, _larger("planned-larger", threads=2)),
+    for title, facts, body, longest in (
+        ("demo", None, build_deployment("planned", {}), None),
+        ("larger", LARGER, _larger("planned-larger", threads=2), 512),  # tokens: several answers have to end within a run
     ):
         with running(kubectl, [body]) as (engine,):
-            measured = measure_speed(engine.url, model=SERVED, facts=facts)
+            measured = measure_speed(engine.url, model=SERVED, facts=facts, max_tokens=longest)
         points += [{**point, "workload": f"{title}: {point['workload']}"} for point in measured["points"]]
     names = {"ttft": "first token, s", "itl": "gap between tokens, s", "throughput": "output tokens a second"}
     rows = [
@@ -105,6 +105,13 @@ def _agreement(kubectl: Kubectl, rounds: int) -> tuple[Json, Rows]:
         for peer, ratios in found.items()
         if peer.startswith("bench_vs_")
         for metric, ratio in ratios.items()
+    ]
+    rows += [
+        (f"{work} {metric}, between its own rounds: {tool}", "", "", f"± {value / 2:.1%}")
+        for tool, works in found["bench_spread"].items()
+        for work, metrics in works.items()
+        for metric, value in metrics.items()
+        if metric in ("ttft", "tpot")
     ]
     return found, rows
 
