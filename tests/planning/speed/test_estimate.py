@@ -73,7 +73,9 @@ def test_fewer_weights_are_never_slower(rate: float, share: float, prompt: int, 
 @settings(max_examples=60)
 @given(RATES, LENGTHS, st.integers(min_value=0, max_value=4000), ANSWERS)
 def test_a_longer_prompt_never_has_its_first_token_sooner(rate: float, prompt: int, more: int, answer: int) -> None:
-    assert at(rate, prompt, answer).ttft <= at(rate, prompt + more, answer).ttft * SLACK
+    longer = at(rate, prompt + more, answer)
+    if longer.stable:  # else both are a full batch, whose chunks may fit the longer prompt better
+        assert at(rate, prompt, answer).ttft <= longer.ttft * SLACK
 
 
 @settings(max_examples=60)
